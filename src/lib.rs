@@ -1,0 +1,3 @@
+//! Deltaway: a gateway for event streams.
+
+pub mod config;
