@@ -387,3 +387,20 @@ pub enum Dialect {
     Bedrock,
 }
 
+
+/// The clocks of a request, resolved; `None` is no limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ResolvedClocks {
+    /// See [`Clocks::connect`].
+    pub connect: Option<Duration>,
+    /// See [`Clocks::first_byte`].
+    pub first_byte: Option<Duration>,
+    /// See [`Clocks::first_event`].
+    pub first_event: Option<Duration>,
+    /// See [`Clocks::idle`].
+    pub idle: Option<Duration>,
+    /// See [`Clocks::stall`].
+    pub stall: Option<Duration>,
+    /// See [`Clocks::total`].
+    pub total: Option<Duration>,
+}
