@@ -1,4 +1,5 @@
 //! Deltaway: a gateway for event streams.
 
 pub mod config;
+pub mod edge;
 pub mod router;
