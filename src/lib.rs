@@ -2,5 +2,11 @@
 
 pub mod config;
 pub mod delivery;
+pub mod dialect;
+pub mod edge;
 pub mod metrics;
+pub mod relay;
+pub mod router;
+pub mod server;
+pub mod sse;
 pub mod upstream;
