@@ -1,3 +1,4 @@
 //! Deltaway: a gateway for event streams.
 
 pub mod config;
+pub mod demo;
