@@ -69,6 +69,11 @@ class Gaps {
   get largest() {
     return this.sorted.length ? this.sorted[this.sorted.length - 1] : null;
   }
+
+  /** The largest gap, where it stands out. */
+  get notable() {
+    return this.all.length > 2 && this.largest > NOTABLE * this.median ? this.largest : null;
+  }
 }
 
 /** Draws on a canvas at most once a frame, at the screen's resolution, in the page's colours. */
@@ -114,13 +119,19 @@ function roundUp(value) {
   return [1, 2, 5, 10].map((step) => step * power).find((step) => step >= value * 0.999);
 }
 
-const BAR = 7;
-const SPACE = 2;
+/** A bar and the space after it: as wide as there is room for, between these bounds in pixels. */
+const NARROW = 3;
+const WIDE = 9;
+
+/** Where the scale stands, right of the bars. */
 const GUTTER = 52;
 
-/** How many bars there is room for. */
+/** A largest gap this many times the median stands out, and is marked. */
+const NOTABLE = 1.25;
+
+/** How many bars there is room for at most. */
 function room(canvas) {
-  return Math.max(1, Math.floor((canvas.clientWidth - GUTTER) / (BAR + SPACE)));
+  return Math.max(1, Math.floor((canvas.clientWidth - GUTTER) / NARROW));
 }
 
 function gapChart(canvas, gaps, floor) {
@@ -146,12 +157,15 @@ function gapChart(canvas, gaps, floor) {
       const text = top >= 2000 ? `${mark / 1000} s` : `${mark} ms`;
       pen.fillText(text, plot + 8, Math.min(line, height - 6));
     }
-    const largest = gaps().largest;
+    const step = Math.min(WIDE, Math.max(NARROW, plot / Math.max(1, shown.length)));
+    const bar = step - (step > 5 ? 2 : 1);
+    const marked = gaps().notable;
     shown.forEach((gap, at) => {
-      pen.fillStyle = colour(gap === largest && gaps().all.length > 1 ? "peak" : "bar");
-      const bar = Math.max(1, base - y(gap));
+      pen.fillStyle = colour(gap === marked ? "peak" : "bar");
+      const tall = Math.max(1, base - y(gap));
+      const corner = Math.min(2.5, bar / 2, tall);
       pen.beginPath();
-      pen.roundRect(at * (BAR + SPACE), base - bar, BAR, bar, [Math.min(2.5, bar), Math.min(2.5, bar), 0, 0]);
+      pen.roundRect(at * step, base - tall, bar, tall, [corner, corner, 0, 0]);
       pen.fill();
     });
     if (median !== null) {
@@ -178,7 +192,8 @@ function describe(canvas, note, gaps, word, zeros) {
   const fit = room(canvas);
   const which = count > fit ? `The last ${fit} of ${plural(count, "gap")}` : plural(count, "gap");
   const together = zeros > 0 ? ` ${plural(zeros, word)} came in one read with the ${word} before.` : "";
-  note.textContent = `${which}, in milliseconds or seconds as marked. Dashed: the median.${together}`;
+  const marked = gaps.all.slice(-fit).includes(gaps.notable) ? " Orange: the largest." : "";
+  note.textContent = `${which}. Dashed: the median.${marked}${together}`;
   canvas.setAttribute(
     "aria-label",
     `Gaps between ${word}s: ${count} measured, median ${figure(gaps.median)} milliseconds, largest ${figure(gaps.largest)} milliseconds`,
@@ -377,7 +392,8 @@ async function start(event) {
   completion.abort?.abort();
   const run = new Run();
   $("error").hidden = true;
-  $("stop").hidden = false;
+  output.hidden = false;
+  swap($("start"), $("stop"));
   output.replaceChildren();
   output.classList.add("live");
   run.figures();
@@ -396,16 +412,22 @@ async function start(event) {
   if (run.number !== completion.run) return;
   completion.abort = null;
   output.classList.remove("live");
-  $("stop").hidden = true;
+  output.hidden = run.count === 0 && !$("error").hidden;
+  swap($("stop"), $("start"));
   run.figures();
   status($("status"), ending.state, ending.text);
 }
 
+/** Puts one button in the place of another, and the focus with it. */
+function swap(gone, come) {
+  const focused = document.activeElement === gone;
+  gone.hidden = true;
+  come.hidden = false;
+  if (focused) come.focus();
+}
+
 $("ask").addEventListener("submit", start);
-$("stop").addEventListener("click", () => {
-  completion.abort?.abort();
-  $("start").focus();
-});
+$("stop").addEventListener("click", () => completion.abort?.abort());
 $("prompt").addEventListener("keydown", (event) => {
   if (event.key === "Enter" && !event.shiftKey && !event.isComposing) {
     event.preventDefault();
@@ -416,13 +438,16 @@ $("prompt").addEventListener("keydown", (event) => {
 // ---------------------------------------------------------------- a feed, by EventSource
 
 const feed = { source: null, gaps: new Gaps(), levels: [], count: 0, wasOpen: false, breaks: 0 };
+/** Levels in the picture: one tide. */
+const WINDOW = 60;
+
 const feedChart = gapChart($("feed-gaps"), () => feed.gaps, 1500);
 const levelChart = new Drawing($("levels"), (pen, width, height, colour) => {
-  const shown = feed.levels.slice(-Math.floor(width / 4));
+  const shown = feed.levels.slice(-WINDOW);
   if (shown.length === 0) return;
   const low = Math.min(...shown, 1.3);
   const high = Math.max(...shown, 2.7);
-  const x = (at) => width - (shown.length - 1 - at) * 4 - 5;
+  const x = (at) => 4 + (at * (width - 9)) / (WINDOW - 1);
   const y = (level) => height - 6 - ((level - low) / (high - low)) * (height - 14);
   const end = shown.length - 1;
   pen.beginPath();
@@ -453,7 +478,7 @@ function reading(event) {
   }
   if (typeof metres === "number") {
     feed.levels.push(metres);
-    if (feed.levels.length > 2000) feed.levels.shift();
+    if (feed.levels.length > WINDOW) feed.levels.shift();
     $("level").textContent = metres.toFixed(2);
     $("levels").setAttribute("aria-label", `Water level: ${metres.toFixed(2)} metres`);
   }
