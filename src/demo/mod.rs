@@ -7,10 +7,10 @@
 //!
 //! | request | answer |
 //! |---|---|
-//! | `POST /v1/chat/completions` | an OpenAI-style completion, streamed word by word if asked ([`chat`]) |
+//! | `POST /v1/chat/completions` | an OpenAI-style completion, streamed word by word if asked (`chat.rs`) |
 //! | `GET /v1/models` | the one model there is |
-//! | `GET /events` | a reading a second for an `EventSource`, resumable ([`readings`]) |
-//! | `GET /` | a page that shows both live, and measures them ([`page`]) |
+//! | `GET /events` | a reading a second for an `EventSource`, resumable (`readings.rs`) |
+//! | `GET /` | a page that shows both live, and measures them (`page.rs`) |
 //!
 //! The query parameter `pace` sets how many tokens or readings leave in a second; `/events` takes
 //! `count` as well, after which its stream ends.
