@@ -14,7 +14,11 @@ use super::answer::{Answer, whole};
 
 const DOCUMENT: &str = include_str!("page/index.html");
 const STYLE: &str = include_str!("page/page.css");
-const SCRIPT: &str = include_str!("page/page.js");
+const SCRIPT: &str = concat!(
+    include_str!("page/measure.js"),
+    include_str!("page/completion.js"),
+    include_str!("page/feed.js"),
+);
 
 /// Where style and script go in the document.
 const STYLE_PLACE: &str = "{{style}}";
