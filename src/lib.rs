@@ -1,7 +1,10 @@
 //! Deltaway: a gateway for event streams.
 
+pub mod admin;
+pub mod app;
 pub mod config;
 pub mod delivery;
+pub mod demo;
 pub mod dialect;
 pub mod edge;
 pub mod metrics;

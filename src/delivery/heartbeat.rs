@@ -9,10 +9,6 @@ use std::time::Duration;
 
 use tokio::time::{Instant, Sleep};
 
-/// A comment that is a block of its own: one line end less, and it would join the next event
-/// (WHATWG HTML, server-sent events, §9.2.6).
-pub const HEARTBEAT: &[u8] = b":\n\n";
-
 /// What a silence led to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Silence {

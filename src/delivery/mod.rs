@@ -3,5 +3,5 @@
 mod heartbeat;
 mod socket;
 
-pub use heartbeat::{HEARTBEAT, Silence, SilenceClock};
+pub use heartbeat::{Silence, SilenceClock};
 pub use socket::{ClientIo, Phase, Socket};

@@ -15,13 +15,12 @@ use super::record::{Outcome, Record};
 use crate::config::{Dialect, ResolvedClocks};
 use crate::delivery::SilenceClock;
 use crate::dialect::{BodyKind, Ending, Watcher, body_kind, is_error_answer};
+use crate::edge::trace::REQUEST_ID;
 use crate::edge::{cors, forwarded, hop};
 use crate::upstream::{AnswerBody, Piece};
 
 /// Switches off the buffers of nginx and of those that follow it.
 const X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
-/// How the client is told the request's id.
-pub(super) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// Content types of bodies that are streams, whether we can look into them or not.
 const STREAMS: [&str; 5] = [
     "text/event-stream",
@@ -56,6 +55,7 @@ pub(super) async fn answer(
             record.outcome = Outcome::Ended(Ending::Failed);
         }
     }
+    forwarded::via(&mut headers, asked.answer.head.version);
     prepare(&mut headers, &context, kind, &record);
     record.status = Some(status);
     let body = match whole {
@@ -114,8 +114,7 @@ pub(super) fn finish(headers: &mut HeaderMap, context: &Context, record: &Record
     if context.route.cors.is_some() {
         cors::strip_backend(headers);
     }
-    forwarded::via(headers);
-    headers.insert(X_REQUEST_ID, record.request_id.clone());
+    headers.insert(REQUEST_ID, record.request_id.clone());
     apply(&context.route.config.response_headers, headers);
 }
 

@@ -15,9 +15,10 @@ use http_body::{Frame, SizeHint};
 use super::body::Aborted;
 use super::early::{Arrival, Awaited};
 use super::record::{Outcome, Record};
-use crate::delivery::{HEARTBEAT, Silence, SilenceClock};
+use crate::delivery::{Silence, SilenceClock};
 use crate::dialect::{
-    BodyKind, ClientEnd, Ending, Failure, TransportEnd, Verdict, Watcher, error_event, judge,
+    BodyKind, ClientEnd, Ending, Failure, TransportEnd, Verdict, Watcher, error_event,
+    heartbeat, judge,
 };
 use crate::upstream::{AnswerBody, BodyEnd, Piece, Reason};
 
@@ -184,7 +185,7 @@ impl Direct {
         let bearable = self.watcher.kind() == BodyKind::Sse && self.watcher.at_boundary();
         bearable.then(|| {
             self.record.heartbeats += 1;
-            Frame::data(Bytes::from_static(HEARTBEAT))
+            Frame::data(Bytes::from_static(heartbeat(self.watcher.dialect())))
         })
     }
 

@@ -174,7 +174,7 @@ fn outgoing(
 ) -> Result<Outgoing, Refusal> {
     let entry = &route.chain[index];
     Outgoing::new(method, uri, headers, &route.config, entry)
-        .map_err(|missing| Refusal::missing_secret(&missing, &entry.upstream.name))
+        .map_err(|error| Refusal::credential(&error, &entry.upstream.name))
 }
 
 /// The body for an entry: as it came, or with the model's name replaced. A body that is kept stays

@@ -5,8 +5,9 @@ use http::header::{ACCEPT, ACCEPT_ENCODING, CONNECTION, CONTENT_LENGTH, HOST, UP
 use http::{HeaderMap, HeaderValue, Method, Uri};
 
 use super::plane::Entry;
-use crate::config::{HeaderEdits, MissingSecret, PathPattern, Route, Segment};
-use crate::edge::credentials;
+use crate::config::{HeaderEdits, PathPattern, Route};
+use crate::edge::credentials::{self, CredentialError};
+use crate::router::after_literals;
 use crate::upstream::{Announced, BuildHead, Endpoint, encode};
 
 /// What one entry of a chain is asked.
@@ -26,14 +27,14 @@ impl Outgoing {
     ///
     /// # Errors
     ///
-    /// [`MissingSecret`] when the upstream's credential was left empty.
+    /// [`CredentialError`] when the upstream's credential cannot be put in.
     pub(super) fn new(
         method: &Method,
         uri: &Uri,
         headers: &HeaderMap,
         route: &Route,
         entry: &Entry,
-    ) -> Result<Self, MissingSecret> {
+    ) -> Result<Self, CredentialError> {
         let mut headers = headers.clone();
         let mut target = target(uri, route);
         headers.remove(HOST);
@@ -106,13 +107,7 @@ fn target(uri: &Uri, route: &Route) -> String {
 }
 
 fn rewritten(path: &str, pattern: &PathPattern, rewrite: &str) -> String {
-    let literals =
-        pattern.segments.iter().take_while(|segment| matches!(segment, Segment::Literal(_)));
-    let mut rest = path;
-    for _ in literals {
-        let behind_slash = rest.strip_prefix('/').unwrap_or(rest);
-        rest = behind_slash.find('/').map_or("", |end| &behind_slash[end..]);
-    }
+    let rest = after_literals(pattern, path);
     let joined = format!("{}{rest}", rewrite.trim_end_matches('/'));
     if joined.is_empty() { "/".to_owned() } else { joined }
 }
@@ -120,6 +115,7 @@ fn rewritten(path: &str, pattern: &PathPattern, rewrite: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Segment;
 
     fn pattern(literals: &[&str], rest: bool) -> PathPattern {
         let segments = literals.iter().map(|literal| Segment::Literal((*literal).to_owned()));

@@ -8,6 +8,7 @@ use http::{HeaderValue, Method, StatusCode, Version};
 
 use crate::delivery::Socket;
 use crate::dialect::Ending;
+use crate::edge::trace::TraceId;
 use crate::metrics::{Metrics, Name, RequestLabels, RouteLabels, status_class};
 
 /// How a request ended: the endings of a relayed answer, and those of requests that got none.
@@ -50,7 +51,7 @@ pub struct Record {
     /// The request's id, as the client is told it.
     pub request_id: HeaderValue,
     /// The trace the request belongs to.
-    pub trace_id: Box<str>,
+    pub trace_id: Option<TraceId>,
     /// The route's name.
     pub route: Option<Arc<str>>,
     /// The upstream's name.
@@ -110,7 +111,7 @@ impl Record {
             path: request.uri.path().into(),
             version: request.version,
             request_id: HeaderValue::from_static("-"),
-            trace_id: Box::default(),
+            trace_id: None,
             route: None,
             upstream: None,
             endpoint: None,
@@ -217,7 +218,7 @@ impl Record {
             first_event_ms = self.first_event.map(millis),
             total_ms = millis(self.started.elapsed()),
             request_id = self.id(),
-            trace_id = &*self.trace_id,
+            trace_id = self.trace_id.as_ref().map(TraceId::as_str),
             "request",
         );
     }

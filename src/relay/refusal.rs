@@ -2,7 +2,7 @@
 
 use http::{HeaderName, HeaderValue, StatusCode};
 
-use crate::config::MissingSecret;
+use crate::edge::credentials::CredentialError;
 use crate::upstream::{Reason, UploadFault, UpstreamFault};
 
 /// Why a request is refused, in words that the caller may see.
@@ -37,14 +37,19 @@ impl Refusal {
         self
     }
 
-    /// The route leads to an upstream that needs a secret which was left empty.
-    pub fn missing_secret(missing: &MissingSecret, upstream: &str) -> Self {
-        let variable = &missing.source_name;
-        Self::new(
-            StatusCode::SERVICE_UNAVAILABLE,
-            "secret_missing",
-            format!("the upstream `{upstream}` needs a credential: {variable} is not set in the gateway's environment"),
-        )
+    /// The route leads to an upstream whose credential cannot be put in.
+    pub fn credential(error: &CredentialError, upstream: &str) -> Self {
+        let (code, message) = match error {
+            CredentialError::Missing(missing) => (
+                "secret_missing",
+                format!("the upstream `{upstream}` needs a credential, and {missing}"),
+            ),
+            CredentialError::Unfit(_) => (
+                "secret_unfit",
+                format!("the credential of the upstream `{upstream}` cannot stand in a header"),
+            ),
+        };
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, code, message)
     }
 
     /// A request body that could not be read.

@@ -78,8 +78,8 @@ pub async fn serve(
     loop {
         tokio::select! {
             ended = connections.join_next() => if ended.is_none() { return Ok(()) },
-            changed = shutdown.wait_for(|told| *told == Shutdown::Now) => {
-                if changed.is_ok() {
+            asked = now(&mut shutdown) => {
+                if asked {
                     tracing::warn!(open = connections.len(), "the time to drain is over: connections are closed");
                 }
                 connections.shutdown().await;
@@ -87,6 +87,11 @@ pub async fn serve(
             }
         }
     }
+}
+
+/// Waits until everything is to be dropped; false when nobody is left to ask for it.
+async fn now(shutdown: &mut watch::Receiver<Shutdown>) -> bool {
+    shutdown.wait_for(|told| *told == Shutdown::Now).await.is_ok()
 }
 
 /// Whether only the connection that was to be accepted is concerned.

@@ -21,10 +21,12 @@ use prometheus_client::metrics::gauge::Gauge;
 use tower::ServiceExt;
 
 use super::refusal;
-use crate::config::{self, Dialect, DialectChoice};
+use crate::config::{Dialect, DialectChoice};
 use crate::delivery::Socket;
 use crate::dialect::{self, BodyFault, Facts};
-use crate::edge::{auth, forwarded, trace};
+use crate::edge::auth;
+use crate::edge::forwarded::{self, Forwarding};
+use crate::edge::trace::Trace;
 use crate::metrics::Metrics;
 use crate::relay::{self, Aborted, Body, Inbound, LiveRoute, Order, Plane, Record, Refusal};
 use crate::router::{Candidates, Found, Head};
@@ -103,10 +105,11 @@ impl Gateway {
         let (mut parts, body) = request.into_parts();
         let access_log = plane.config.log.access;
         let mut record = Record::open(self.metrics.clone(), socket, &parts, access_log);
-        let trusted = is_trusted(&plane.config.server, &record);
-        let ids = trace::apply(&mut parts.headers, trusted);
-        record.request_id = ids.request_id;
-        record.trace_id = ids.trace_id.as_str().into();
+        let peer = record.socket().peer().ip();
+        let trusted = forwarded::is_trusted(peer, &plane.config.server.trusted_proxies);
+        let Trace { request_id, trace_id } = Trace::of(&mut parts.headers, trusted);
+        record.request_id = request_id;
+        record.trace_id = Some(trace_id);
         let call = Call {
             upload_timeout: plane.config.server.upload_timeout,
             plane,
@@ -277,22 +280,19 @@ impl Call {
         let route = routed.route.config.clone();
         let headers = &mut routed.parts.headers;
         let principal = auth::authenticate(&route.allow, headers).map_err(|denied| {
-            let challenge = HeaderValue::from_static("Bearer");
             Refusal::new(StatusCode::UNAUTHORIZED, "not_authenticated", denied.to_string())
-                .with(WWW_AUTHENTICATE, challenge)
+                .with(WWW_AUTHENTICATE, denied.challenge())
         })?;
         record.principal = principal.map(|principal| principal.name);
         routed.body.check_announced().map_err(|fault| Refusal::upload(&fault))?;
         let host = headers.get(HOST).cloned();
-        forwarded::apply(
-            headers,
-            &forwarded::Forwarding {
-                peer: record.socket().peer().ip(),
-                trusted: self.trusted,
-                host: host.as_ref(),
-                http_version: record.version(),
-            },
-        );
+        let forwarding = Forwarding {
+            peer: record.socket().peer().ip(),
+            trusted: self.trusted,
+            host: host.as_ref(),
+            http_version: record.version(),
+        };
+        forwarding.apply(headers);
         self.keep(routed, record).await
     }
 
@@ -314,7 +314,7 @@ impl Call {
         if let (Some(body), true, None) = (&routed.kept, curious, &routed.facts) {
             routed.facts = match dialect::read_request(body) {
                 Ok(facts) => Some(facts),
-                Err(fault) if fault.is_ambiguous() => return Err(bad_body(&fault)),
+                Err(fault) if is_ambiguous(&fault) => return Err(bad_body(&fault)),
                 Err(_) => None,
             };
             if let Some(model) = routed.facts.as_ref().and_then(|facts| facts.model.as_ref()) {
@@ -376,11 +376,6 @@ fn head(parts: &Parts) -> Head<'_> {
     }
 }
 
-fn is_trusted(server: &config::Server, record: &Record) -> bool {
-    let peer = record.socket().peer().ip();
-    server.trusted_proxies.iter().any(|net| net.contains(&peer))
-}
-
 /// A caller who still sends does not read: it is given the chance to come to an end. One who waits
 /// for 100 Continue will not send at all.
 async fn drain(body: Inbound, parts: &Parts) {
@@ -421,15 +416,20 @@ fn unrouted(found: Result<Found<'_>, Refusal>, parts: &Parts) -> Refusal {
 fn read_facts(body: &Bytes, candidates: &Candidates<'_>) -> Result<Option<Facts>, Stop> {
     match dialect::read_request(body) {
         Ok(facts) => Ok(Some(facts)),
-        Err(fault) if fault.is_ambiguous() || candidates.pick(None).is_none() => {
+        Err(fault) if is_ambiguous(&fault) || candidates.pick(None).is_none() => {
             Err(Some(bad_body(&fault)))
         }
         Err(_) => Ok(None),
     }
 }
 
+/// Whether two readers of the body could take it for two different requests.
+fn is_ambiguous(fault: &BodyFault) -> bool {
+    matches!(fault, BodyFault::Duplicate(_))
+}
+
 fn bad_body(fault: &BodyFault) -> Refusal {
-    Refusal::new(StatusCode::BAD_REQUEST, "bad_body", format!("the request body: {fault}"))
+    Refusal::new(StatusCode::BAD_REQUEST, "bad_body", fault.to_string())
 }
 
 fn no_model(model: Option<&str>) -> Refusal {
