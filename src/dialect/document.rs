@@ -179,7 +179,11 @@ impl Document {
             b':' if step == Step::Text => self.want = self.wanted(dialect),
             b'{' | b'[' => {
                 let error = self.want == Want::Error;
-                self.want = if error { Want::ErrorBody } else { Want::Nothing };
+                self.want = if error {
+                    Want::ErrorBody
+                } else {
+                    Want::Nothing
+                };
                 self.depth = self.depth.saturating_add(1);
             }
             b'}' | b']' => {
@@ -207,7 +211,9 @@ impl Document {
                 self.typed = true;
                 Want::Type
             }
-            (OpenaiChat | OpenaiText | OpenaiResponses | Gemini | Ollama, b"error", 1) => Want::Error,
+            (OpenaiChat | OpenaiText | OpenaiResponses | Gemini | Ollama, b"error", 1) => {
+                Want::Error
+            }
             // {"choices":[{"finish_reason":…
             (OpenaiChat | OpenaiText, b"finish_reason", 1..=3) => Want::Finish,
             // {"type":"message_delta","delta":{"stop_reason":…

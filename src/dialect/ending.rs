@@ -104,7 +104,11 @@ pub fn judge(end: TransportEnd, watcher: &Watcher) -> Verdict {
 
 /// How a client is told of a truncated answer: nothing can be put in the middle of an event.
 fn told(between: bool) -> ClientEnd {
-    if between { ClientEnd::ErrorEvent } else { ClientEnd::Abort }
+    if between {
+        ClientEnd::ErrorEvent
+    } else {
+        ClientEnd::Abort
+    }
 }
 
 #[cfg(test)]

@@ -64,7 +64,11 @@ pub fn refusal(dialect: Dialect, failure: &Failure<'_>) -> Bytes {
 /// line that is neither blank nor `data: …` for a piece of a JSON document, and fails on a comment.
 /// A blank line behind a blank line is nothing, to it and to every other client.
 pub fn heartbeat(dialect: Dialect) -> &'static [u8] {
-    if dialect == Dialect::Gemini { b"\n" } else { b":\n\n" }
+    if dialect == Dialect::Gemini {
+        b"\n"
+    } else {
+        b":\n\n"
+    }
 }
 
 /// Whether the JSON body of a successful answer is really an error: some servers say 200 to all.
@@ -80,11 +84,16 @@ pub fn is_error_answer(dialect: Dialect, body: &[u8]) -> bool {
         #[serde(borrow, rename = "type")]
         kind: Option<&'a RawValue>,
     }
-    let speaks = !matches!(dialect, Dialect::Plain | Dialect::Bedrock | Dialect::OpenaiResponses);
+    let speaks = !matches!(
+        dialect,
+        Dialect::Plain | Dialect::Bedrock | Dialect::OpenaiResponses
+    );
     if !speaks || !body.trim_ascii_start().starts_with(b"{") {
         return false;
     }
-    let Ok(answer) = serde_json::from_slice::<Answer<'_>>(body) else { return false };
+    let Ok(answer) = serde_json::from_slice::<Answer<'_>>(body) else {
+        return false;
+    };
     if dialect == Dialect::AnthropicMessages {
         return answer.kind.is_some_and(|kind| kind.get() == "\"error\"");
     }

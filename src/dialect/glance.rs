@@ -28,9 +28,7 @@ pub(super) fn may_show(dialect: Dialect, document: &[u8]) -> bool {
         Dialect::AnthropicMessages => {
             has_live(&STOP_REASON, document) || type_may_show(dialect, document)
         }
-        Dialect::OpenaiResponses => {
-            has_live(&ERROR, document) || type_may_show(dialect, document)
-        }
+        Dialect::OpenaiResponses => has_live(&ERROR, document) || type_may_show(dialect, document),
         Dialect::Plain | Dialect::Bedrock => false,
     }
 }
@@ -50,8 +48,13 @@ static RESPONSE: Needle = LazyLock::new(|| Finder::new(b"\"response."));
 fn has_live(key: &Needle, document: &[u8]) -> bool {
     key.find_iter(document).any(|at| {
         let behind = document[at + key.needle().len()..].trim_ascii_start();
-        let Some(value) = behind.strip_prefix(b":") else { return false };
-        !matches!(value.trim_ascii_start(), [b'n' | b'f', ..] | [b'"', b'"', ..])
+        let Some(value) = behind.strip_prefix(b":") else {
+            return false;
+        };
+        !matches!(
+            value.trim_ascii_start(),
+            [b'n' | b'f', ..] | [b'"', b'"', ..]
+        )
     })
 }
 
@@ -60,7 +63,11 @@ fn type_may_show(dialect: Dialect, document: &[u8]) -> bool {
     if let Some(name) = leading_type(document) {
         return type_marker(dialect, name) != Marker::None;
     }
-    let terminal = if dialect == Dialect::AnthropicMessages { &MESSAGE_STOP } else { &RESPONSE };
+    let terminal = if dialect == Dialect::AnthropicMessages {
+        &MESSAGE_STOP
+    } else {
+        &RESPONSE
+    };
     terminal.find(document).is_some() || ERROR.find(document).is_some()
 }
 
@@ -68,7 +75,10 @@ fn type_may_show(dialect: Dialect, document: &[u8]) -> bool {
 fn leading_type(document: &[u8]) -> Option<&[u8]> {
     let key = document.strip_prefix(b"{")?.trim_ascii_start();
     let colon = key.strip_prefix(b"\"type\"")?.trim_ascii_start();
-    let value = colon.strip_prefix(b":")?.trim_ascii_start().strip_prefix(b"\"")?;
+    let value = colon
+        .strip_prefix(b":")?
+        .trim_ascii_start()
+        .strip_prefix(b"\"")?;
     let end = memchr::memchr(b'"', value)?;
     Some(&value[..end])
 }

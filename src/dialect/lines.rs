@@ -138,7 +138,10 @@ impl EventLines {
     }
 
     fn name_end(&mut self) {
-        let name = self.head.get(..usize::from(self.head_len)).unwrap_or_default();
+        let name = self
+            .head
+            .get(..usize::from(self.head_len))
+            .unwrap_or_default();
         self.named = name_marker(self.dialect, name);
     }
 
@@ -287,7 +290,13 @@ impl Payload {
     }
 
     /// A piece of a line. Gives what closed within it, or with it.
-    fn piece(&mut self, dialect: Dialect, bytes: &[u8], starts: bool, ends: bool) -> Option<Marker> {
+    fn piece(
+        &mut self,
+        dialect: Dialect,
+        bytes: &[u8],
+        starts: bool,
+        ends: bool,
+    ) -> Option<Marker> {
         if starts {
             self.begun = false;
             self.opened = false;
@@ -301,7 +310,11 @@ impl Payload {
                 self.begun = true;
                 self.opened = first == b'{' && self.document.is_fresh();
                 let may_be_done = first == b'[' && self.document.is_fresh();
-                self.done = if may_be_done && has_done(dialect) { 0 } else { NOT_DONE };
+                self.done = if may_be_done && has_done(dialect) {
+                    0
+                } else {
+                    NOT_DONE
+                };
                 shown = shown.max(self.match_done(bytes.trim_ascii_start()));
             } else {
                 shown = shown.max(self.match_done(bytes));
@@ -310,7 +323,11 @@ impl Payload {
             shown = shown.max(self.document.feed(dialect, bytes));
         } else {
             // Only blanks: they end the chance of a `[DONE]`, and are nothing in JSON but text.
-            self.done = if self.begun && !bytes.is_empty() { NOT_DONE } else { self.done };
+            self.done = if self.begun && !bytes.is_empty() {
+                NOT_DONE
+            } else {
+                self.done
+            };
             shown = shown.max(self.document.feed(dialect, bytes));
         }
         if ends {
@@ -329,7 +346,11 @@ impl Payload {
             if seen >= DONE.len() {
                 return None;
             }
-            self.done = if byte == DONE[seen] { self.done + 1 } else { NOT_DONE };
+            self.done = if byte == DONE[seen] {
+                self.done + 1
+            } else {
+                NOT_DONE
+            };
             if usize::from(self.done) == DONE.len() {
                 return Some(Marker::Done);
             }
@@ -340,7 +361,10 @@ impl Payload {
 
 /// Whether `[DONE]` ends an answer in this dialect.
 fn has_done(dialect: Dialect) -> bool {
-    matches!(dialect, Dialect::OpenaiChat | Dialect::OpenaiText | Dialect::OpenaiResponses)
+    matches!(
+        dialect,
+        Dialect::OpenaiChat | Dialect::OpenaiText | Dialect::OpenaiResponses
+    )
 }
 
 /// What an event's name says. One blank behind the colon is no part of it.

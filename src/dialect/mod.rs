@@ -22,3 +22,6 @@ pub use failure::{Failure, error_event, heartbeat, is_error_answer, refusal};
 pub use recognise::{BodyKind, body_kind, model_in_path, recognise};
 pub use request::{BodyFault, Facts, Model, read_request, rename_model};
 pub use watcher::{Marker, Watcher};
+
+#[cfg(test)]
+mod recordings_tests;

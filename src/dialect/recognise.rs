@@ -7,8 +7,8 @@
 
 use std::borrow::Cow;
 
-use http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap};
 use http::Method;
+use http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap};
 use percent_encoding::percent_decode_str;
 
 use crate::config::{Dialect, DialectChoice};
@@ -46,7 +46,12 @@ pub fn body_kind(headers: &HeaderMap) -> BodyKind {
     let Some(media) = headers.get(CONTENT_TYPE).filter(|_| !encoded) else {
         return BodyKind::Opaque;
     };
-    let media = media.as_bytes().split(|&b| b == b';').next().unwrap_or_default().trim_ascii();
+    let media = media
+        .as_bytes()
+        .split(|&b| b == b';')
+        .next()
+        .unwrap_or_default()
+        .trim_ascii();
     let is = |name: &str| media.eq_ignore_ascii_case(name.as_bytes());
     if is("text/event-stream") {
         BodyKind::Sse
@@ -68,7 +73,10 @@ pub fn model_in_path(path: &str) -> Option<Cow<'_, str>> {
         let rest = behind(path, "/models/").or_else(|| behind(path, "/tunedModels/"))?;
         let (model, method) = split_method(rest)?;
         // `GET /v1/models/llama3:latest` has a tag behind its colon, no method.
-        METHODS.iter().any(|end| method.ends_with(end)).then_some(model)?
+        METHODS
+            .iter()
+            .any(|end| method.ends_with(end))
+            .then_some(model)?
     };
     if segment.is_empty() || segment.contains('/') {
         return None;
@@ -77,8 +85,14 @@ pub fn model_in_path(path: &str) -> Option<Cow<'_, str>> {
 }
 
 /// How the names of Google's methods on a model end.
-const METHODS: [&str; 6] =
-    ["Content", "Contents", "Tokens", "Predict", "predict", "predictLongRunning"];
+const METHODS: [&str; 6] = [
+    "Content",
+    "Contents",
+    "Tokens",
+    "Predict",
+    "predict",
+    "predictLongRunning",
+];
 
 const NDJSON: [&str; 5] = [
     "application/x-ndjson",
@@ -141,7 +155,9 @@ fn split_method(segment: &str) -> Option<(&str, &str)> {
 
 /// `v1`, `v1beta`, `v4`, `v1internal`.
 fn is_version(segment: &str) -> bool {
-    segment.strip_prefix('v').is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()))
+    segment
+        .strip_prefix('v')
+        .is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()))
 }
 
 /// What stands behind the last `mark` in `path`.

@@ -58,12 +58,14 @@ pub enum BodyFault {
 /// # Errors
 /// Where it is no JSON object, has `model` or `stream` twice, or a `model` that is no string.
 pub fn read_request(body: &[u8]) -> Result<Facts, BodyFault> {
-    let found: Found<'_> = serde_json::from_slice(body).map_err(|error| match error.classify() {
-        Category::Data => BodyFault::NotAnObject,
-        Category::Io | Category::Syntax | Category::Eof => {
-            BodyFault::NotJson { line: error.line(), column: error.column() }
-        }
-    })?;
+    let found: Found<'_> =
+        serde_json::from_slice(body).map_err(|error| match error.classify() {
+            Category::Data => BodyFault::NotAnObject,
+            Category::Io | Category::Syntax | Category::Eof => BodyFault::NotJson {
+                line: error.line(),
+                column: error.column(),
+            },
+        })?;
     if let Some(key) = found.duplicate {
         return Err(BodyFault::Duplicate(key));
     }
@@ -73,7 +75,10 @@ pub fn read_request(body: &[u8]) -> Result<Facts, BodyFault> {
             let name = serde_json::from_str(raw).map_err(|_| BodyFault::ModelNotString)?;
             // The raw value borrows from `body`: the difference of the two is where it stands.
             let start = raw.as_ptr().addr() - body.as_ptr().addr();
-            Some(Model { name, span: start..start + raw.len() })
+            Some(Model {
+                name,
+                span: start..start + raw.len(),
+            })
         }
     };
     let stream = found.stream.and_then(|raw| match raw.get() {

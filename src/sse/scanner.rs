@@ -76,7 +76,11 @@ impl Scanner {
 
     /// Shows the next bytes of the stream.
     pub fn feed(&mut self, chunk: &[u8], sink: &mut impl LineSink) {
-        let mut rest = if self.bom == BOM_DONE { chunk } else { self.after_bom(chunk, sink) };
+        let mut rest = if self.bom == BOM_DONE {
+            chunk
+        } else {
+            self.after_bom(chunk, sink)
+        };
         while let Some(&first) = rest.first() {
             if self.after_cr {
                 self.after_cr = false;
@@ -159,7 +163,11 @@ impl Scanner {
             return;
         }
         if starts && bytes.len() >= DATA.len() {
-            self.data_prefix = if bytes.starts_with(DATA) { DATA.len() as u8 } else { NOT_DATA };
+            self.data_prefix = if bytes.starts_with(DATA) {
+                DATA.len() as u8
+            } else {
+                NOT_DATA
+            };
         } else {
             self.match_data(bytes, starts);
         }
@@ -181,7 +189,11 @@ impl Scanner {
             if seen >= DATA.len() {
                 return;
             }
-            self.data_prefix = if byte == DATA[seen] { self.data_prefix + 1 } else { NOT_DATA };
+            self.data_prefix = if byte == DATA[seen] {
+                self.data_prefix + 1
+            } else {
+                NOT_DATA
+            };
         }
     }
 }

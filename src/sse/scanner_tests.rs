@@ -17,7 +17,11 @@ struct Record {
 
 impl LineSink for Record {
     fn fragment(&mut self, bytes: &[u8], starts: bool, ends: bool) {
-        assert_eq!(starts, self.line.is_none(), "a line starts exactly where none is open");
+        assert_eq!(
+            starts,
+            self.line.is_none(),
+            "a line starts exactly where none is open"
+        );
         let line = self.line.get_or_insert_default();
         line.extend_from_slice(bytes);
         if ends {
@@ -57,9 +61,13 @@ fn reference(stream: &[u8]) -> (Vec<Told>, u64, Vec<u8>) {
             told.push(Told::BlockEnd);
             continue;
         }
-        let colon = line.iter().position(|&byte| byte == b':').unwrap_or(line.len());
+        let colon = line
+            .iter()
+            .position(|&byte| byte == b':')
+            .unwrap_or(line.len());
         if &line[..colon] == b"data" {
-            data.get_or_insert_default().extend_from_slice(&line[colon..]);
+            data.get_or_insert_default()
+                .extend_from_slice(&line[colon..]);
         }
         told.push(Told::Line(line));
     }
@@ -80,7 +88,9 @@ fn reference_boundary(before: &[u8]) -> bool {
     if told.last() != Some(&Told::BlockEnd) || !open.is_empty() {
         return false;
     }
-    let Some(without) = text.strip_suffix(b"\r") else { return true };
+    let Some(without) = text.strip_suffix(b"\r") else {
+        return true;
+    };
     // The end of the line before the blank one.
     without.ends_with(b"\r")
 }
@@ -103,16 +113,40 @@ fn at_boundary(stream: &[u8]) -> bool {
 #[test]
 fn events_are_what_a_client_dispatches() {
     assert_eq!(events(b"data: a\n\ndata: b\n\n"), 2);
-    assert_eq!(events(b"data:a\r\rdata:b\r\n\r\ndata\n\n"), 3, "any line end, and `data` alone");
+    assert_eq!(
+        events(b"data:a\r\rdata:b\r\n\r\ndata\n\n"),
+        3,
+        "any line end, and `data` alone"
+    );
     assert_eq!(events(b"data:\n\n"), 1, "an empty value is dispatched");
     assert_eq!(events(b"\n\n\n"), 0, "empty blocks");
     assert_eq!(events(b": data: a\n\n"), 0, "a comment");
     assert_eq!(events(b"id: 1\nretry: 5\nevent: x\n\n"), 0, "no data");
-    assert_eq!(events(b"database: x\n\n data: x\n\nDATA: x\n\n"), 0, "other fields");
-    assert_eq!(events(b"id: 1\ndata: a\ndata: b\n\n"), 1, "one event, two lines");
-    assert_eq!(events(b"data: a\n"), 0, "a client discards a block without its blank line");
-    assert_eq!(events(b"\xEF\xBB\xBFdata: a\n\n"), 1, "behind a byte order mark");
-    assert_eq!(events(b"\n\xEF\xBB\xBFdata: a\n\n"), 0, "a mark later on is text");
+    assert_eq!(
+        events(b"database: x\n\n data: x\n\nDATA: x\n\n"),
+        0,
+        "other fields"
+    );
+    assert_eq!(
+        events(b"id: 1\ndata: a\ndata: b\n\n"),
+        1,
+        "one event, two lines"
+    );
+    assert_eq!(
+        events(b"data: a\n"),
+        0,
+        "a client discards a block without its blank line"
+    );
+    assert_eq!(
+        events(b"\xEF\xBB\xBFdata: a\n\n"),
+        1,
+        "behind a byte order mark"
+    );
+    assert_eq!(
+        events(b"\n\xEF\xBB\xBFdata: a\n\n"),
+        0,
+        "a mark later on is text"
+    );
 }
 
 #[test]
@@ -127,7 +161,11 @@ fn boundaries_lie_between_events_only() {
         b"data: a\n\n\n",
         b"\xEF\xBB\xBF",
     ] {
-        assert!(at_boundary(between), "{:?}", between.escape_ascii().to_string());
+        assert!(
+            at_boundary(between),
+            "{:?}",
+            between.escape_ascii().to_string()
+        );
     }
     for inside in [
         &b"d"[..],
@@ -144,14 +182,24 @@ fn boundaries_lie_between_events_only() {
         b"\xEF",
         b"\xEF\xBB",
     ] {
-        assert!(!at_boundary(inside), "{:?}", inside.escape_ascii().to_string());
+        assert!(
+            !at_boundary(inside),
+            "{:?}",
+            inside.escape_ascii().to_string()
+        );
     }
 }
 
 #[test]
 fn the_line_end_before_decides_about_a_cr() {
-    assert!(at_boundary(b"data: a\r\n\r\ndata: b\r\r"), "bare now, whatever it was");
-    assert!(!at_boundary(b"data: a\r\rdata: b\r\n\r"), "its LF may still come");
+    assert!(
+        at_boundary(b"data: a\r\n\r\ndata: b\r\r"),
+        "bare now, whatever it was"
+    );
+    assert!(
+        !at_boundary(b"data: a\r\rdata: b\r\n\r"),
+        "its LF may still come"
+    );
 }
 
 #[test]
