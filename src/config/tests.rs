@@ -8,6 +8,9 @@ use std::path::{Path, PathBuf};
 
 use super::*;
 
+mod bad;
+mod shipped;
+
 /// An environment that is a table.
 #[derive(Debug, Default)]
 pub(super) struct Fixed {

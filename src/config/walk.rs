@@ -13,7 +13,7 @@ use super::environment::Environment;
 use super::faults::{Gathered, Malformed};
 use super::interpolate::{Expanded, expand};
 use super::keys::{Fallback, Kind, NAME, SECRET_FILE, SECRET_FILE_PATH, Table};
-use super::nearest::did_you_mean;
+use super::nearest::{did_you_mean, nearest};
 use super::secret::Secret;
 use super::units::{parse_duration, parse_size, show_duration, show_size};
 use super::values::Limit;
@@ -47,10 +47,11 @@ impl Walk<'_, '_> {
         at: usize,
     ) -> Section {
         let mut entries = Vec::with_capacity(document.len());
+        let mut slips = Vec::new();
         for (name, value) in in_file_order(document) {
             let key_path = child(path, name.get_ref());
             let Some(key) = table.key(name.get_ref()) else {
-                self.unknown(table, name, &key_path);
+                slips.extend(self.unknown(table, name, &key_path));
                 continue;
             };
             let here = Here {
@@ -69,24 +70,36 @@ impl Walk<'_, '_> {
             at,
             entries,
         };
-        self.required(table, &section);
-        self.forms(table, &section);
+        self.required(table, &section, &slips);
+        if !table
+            .forms
+            .iter()
+            .flat_map(|form| *form)
+            .any(|name| slips.contains(name))
+        {
+            self.forms(table, &section);
+        }
         section
     }
 
-    fn unknown(&mut self, table: &Table, name: &Spanned<Cow<'_, str>>, path: &str) {
+    /// An unknown key; gives the known one it was probably meant to be, which is then not missing.
+    fn unknown(
+        &mut self,
+        table: &Table,
+        name: &Spanned<Cow<'_, str>>,
+        path: &str,
+    ) -> Option<&'static str> {
         let known: Vec<_> = table.keys.iter().map(|key| key.name).collect();
         let help = did_you_mean(name.get_ref(), &known);
-        self.gathered.wrong(
-            name.span().start,
-            path,
-            Malformed::new("there is no such key", help),
-        );
+        let error = Malformed::new("there is no such key", help);
+        self.gathered.wrong(name.span().start, path, error);
+        nearest(name.get_ref(), known.into_iter())
     }
 
-    fn required(&mut self, table: &Table, section: &Section) {
+    fn required(&mut self, table: &Table, section: &Section, slips: &[&str]) {
         for key in table.keys {
-            if matches!(key.fallback, Fallback::Required) && !section.has(key) {
+            let missing = !section.has(key) && !slips.contains(&key.name);
+            if missing && matches!(key.fallback, Fallback::Required) {
                 self.gathered.absent(
                     section.at,
                     &section.path_of(key),
@@ -272,8 +285,8 @@ impl Walk<'_, '_> {
         };
         let limit = self.unit(raw, here, parse)?;
         if limit == Limit::After(Duration::ZERO) {
-            let help = "a limit takes at least \"1ms\"; \"off\" takes it away";
-            self.wrong(here, format!("`{raw}` would let nothing happen"), help);
+            let help = "at least \"1ms\"; \"off\" is without";
+            self.wrong(here, format!("`{raw}` is no time at all"), help);
             return None;
         }
         Some(Value::Limit(limit))
@@ -328,8 +341,9 @@ impl Walk<'_, '_> {
             }
         };
         if value.is_empty() {
-            let help = "give it a value; \"${NAME:-}\" is how a secret may be empty";
-            self.wrong(here, format!("is empty (from {source})"), help);
+            let help =
+                "give it a value; only credentials of an upstream may be empty, as \"${NAME:-}\"";
+            self.wrong(here, "is empty", help);
             return None;
         }
         Some(Value::Secret(Secret::new(value, source)))
