@@ -89,7 +89,7 @@ fn unknown_keys() {
         &["7:1: upstreams.b.ulr: there is no such key | did you mean `url`?"],
     );
     check(
-        "[routes.'x.y']\npath = '/x'\nto = 'a'\nä = 1",
+        "[routes.'x.y']\npath = '/x'\nto = 'a'\n\"ä\" = 1",
         &[
             "9:1: routes.\"x.y\".\"ä\": there is no such key | there is: host, path, method, query, header, \
            model, to, rewrite, request_headers, response_headers, allow, open, cors, max_body, \
@@ -507,39 +507,43 @@ fn cross_origin() {
 
 #[test]
 fn lending_credentials_to_strangers() {
+    const LENDS: &str = "[upstreams.b]\nurl = 'http://b'\ncredentials = { bearer = '${UNSET:-}' }\n\
+                         [routes.s]\npath = '/s'\nto = ['a', 'b']\n\
+                         [routes.t]\npath = '/t'\nto = 'a'\n\
+                         request_headers = { set = { Authorization = 'x' } }\n\
+                         [server]\nlisten = '0.0.0.0:80'";
     let help = "name the keys that are let in (`allow`), or state it with `open = true`";
     let beyond = "puts in credentials, asks no caller for a key, and listens beyond this machine";
-    let more = "[upstreams.b]\nurl = 'http://b'\ncredentials = { bearer = '${UNSET:-}' }\n\
-                [routes.s]\npath = '/s'\nto = ['a', 'b']\n\
-                [routes.t.request_headers]\nset = { Authorization = 'x' }\n";
-    let routes = "[routes.t]\npath = '/t'\nto = 'a'\n[server]\nlisten = '0.0.0.0:80'";
     check(
-        &format!("{more}{routes}"),
+        LENDS,
         &[
             &format!("9:9: routes.s: {beyond} (0.0.0.0:80) | {help}"),
             &format!("12:9: routes.t: {beyond} (0.0.0.0:80) | {help}"),
         ],
     );
-    check(
-        &format!("{more}{routes}").replace("0.0.0.0", "127.9.9.9"),
-        &[],
-    );
-    check(
-        &format!("{more}open = true\n{routes}\n")
-            .replace("to = ['a', 'b']", "to = 'b'\nopen = true")
-            .replace("set = { Authorization = 'x' }\nopen = true", "remove = []"),
-        &[],
-    );
+    check(&LENDS.replace("0.0.0.0", "127.9.9.9"), &[]);
+    check(&LENDS.replace("0.0.0.0", "[::ffff:127.0.0.1]"), &[]);
+    let stated = LENDS.replace("path = '/s'", "path = '/s'\nopen = true");
+    let stated = stated.replace("path = '/t'", "path = '/t'\nallow = ['k']");
+    check(&format!("{stated}\n[keys.k]\nvalue = 'x'"), &[]);
+}
 
-    let open = "[upstreams.b]\nurl = 'http://b'\ncredentials = { bearer = 'x' }\n[routes.s]\npath = '/s'\nto = 'b'";
-    let overrides = Overrides {
-        listen: Some("[::]:80".parse().unwrap()),
-    };
-    let faults = parse_with(open, "bad.toml", &Fixed::default(), overrides).unwrap_err();
-    assert!(
-        faults[0].message.contains("[::]:80"),
-        "the address that counts is the one listened on"
+#[test]
+fn the_address_of_the_command_line_decides_who_is_a_stranger() {
+    let source = format!(
+        "{GOOD}[upstreams.b]\nurl = 'http://b'\ncredentials = {{ bearer = 'x' }}\n\
+         [routes.s]\npath = '/s'\nto = 'b'\n"
     );
+    let listen = |address: &str| {
+        let overrides = Overrides {
+            listen: Some(address.parse().unwrap()),
+        };
+        parse_with(&source, "bad.toml", &Fixed::default(), overrides)
+    };
+    assert_eq!(listen("127.0.0.1:1").unwrap().server.listen.port(), 1);
+    let faults = listen("[::]:80").unwrap_err();
+    assert_eq!(faults[0].key, "routes.s");
+    assert!(faults[0].message.ends_with("([::]:80)"));
 }
 
 #[test]
@@ -629,21 +633,10 @@ fn what_a_variable_held_is_never_shown() {
                 .variable("HIDDEN", value)
                 .variable("WEB_KEY", "web")
                 .file("secrets/anthropic", "secret");
-            match parse(&source, "f", &env) {
-                Err(faults) => {
-                    wrong += 1;
-                    assert!(
-                        !faults.to_string().contains("hunter2"),
-                        "{faults}\nin {source}"
-                    );
-                }
-                Ok(config) => {
-                    let shown = format!("{:?} {:?}", config.keys, config.upstreams);
-                    assert!(
-                        !shown.contains("hunter2") || shown.contains("base"),
-                        "{shown}"
-                    );
-                }
+            if let Err(faults) = parse(&source, "f", &env) {
+                wrong += 1;
+                let text = faults.to_string();
+                assert!(!text.contains("hunter2"), "{text}\nin {source}");
             }
         }
     }
