@@ -111,10 +111,7 @@ pub fn parse_with(
     let (document, errors) = DeTable::parse_recoverable(source);
     for error in errors {
         let at = error.span().map_or(0, |span| span.start);
-        gathered.syntax(
-            at,
-            Malformed::new(error.message(), "this is not TOML: https://toml.io"),
-        );
+        gathered.syntax(at, not_toml(error.message()));
     }
     let folder = Path::new(file).parent().unwrap_or(Path::new("")).to_owned();
     let mut walk = Walk {
@@ -127,4 +124,16 @@ pub fn parse_with(
         Some(config) => Ok(config),
         None => Err(gathered.into_faults()),
     }
+}
+
+/// What the parser says, in the words of this room. Its messages hold no text of the file.
+fn not_toml(message: &str) -> Malformed {
+    let message = message
+        .strip_suffix(", expected nothing")
+        .unwrap_or(message);
+    let help = match message {
+        "duplicate key" => "a key is written once: take one out",
+        _ => "text stands in quotes; the rules of TOML are at https://toml.io",
+    };
+    Malformed::new(message, help)
 }

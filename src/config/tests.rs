@@ -5,8 +5,13 @@
 use std::collections::HashMap;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::*;
+
+mod bad;
+mod good;
+mod shipped;
 
 /// An environment that is a table.
 #[derive(Debug, Default)]

@@ -75,7 +75,9 @@ pub fn show_duration(duration: Duration) -> String {
     let (unit, factor) = DURATION_UNITS
         .into_iter()
         .rev()
-        .find(|(unit, factor)| milliseconds % factor == 0 && (milliseconds > 0 || *unit == "s"))
+        .find(|(unit, factor)| {
+            milliseconds.is_multiple_of(*factor) && (milliseconds > 0 || *unit == "s")
+        })
         .unwrap_or(DURATION_UNITS[0]);
     format!("{}{unit}", milliseconds / factor)
 }
@@ -84,7 +86,7 @@ pub fn show_duration(duration: Duration) -> String {
 pub fn show_size(bytes: u64) -> String {
     let (unit, factor) = SIZE_UNITS
         .into_iter()
-        .find(|(unit, factor)| bytes % factor == 0 && (bytes > 0 || *unit == "B"))
+        .find(|(unit, factor)| bytes.is_multiple_of(*factor) && (bytes > 0 || *unit == "B"))
         .unwrap_or(("B", 1));
     format!("{}{unit}", bytes / factor)
 }

@@ -270,7 +270,7 @@ pub struct Target {
 }
 
 /// What a request must be like for a route.
-#[derive(Debug, Clone, Default)]
+#[derive(Clone, Default)]
 pub struct Matches {
     /// Any of these hosts, lower case, without port; empty is any host.
     pub hosts: Vec<HostPattern>,
@@ -286,6 +286,22 @@ pub struct Matches {
     pub models: Vec<ModelPattern>,
 }
 
+impl std::fmt::Debug for Matches {
+    /// Without the values of query and headers: a secret may be what tells two routes apart.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let query: Vec<_> = self.query.iter().map(|(name, _)| name).collect();
+        let headers: Vec<_> = self.headers.iter().map(|(name, _)| name).collect();
+        f.debug_struct("Matches")
+            .field("hosts", &self.hosts)
+            .field("path", &self.path)
+            .field("methods", &self.methods)
+            .field("query", &query)
+            .field("headers", &headers)
+            .field("models", &self.models)
+            .finish()
+    }
+}
+
 /// A host in a route.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum HostPattern {
@@ -298,7 +314,8 @@ pub enum HostPattern {
 /// A path in a route: segments, and perhaps any rest.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct PathPattern {
-    /// The segments between slashes, in order. `/` alone is no segment and no rest.
+    /// The segments between slashes, in order. `/` alone is no segment and no rest; a slash at
+    /// the end of a longer path is a last literal segment that is empty.
     pub segments: Vec<Segment>,
     /// `/*` at the end: any rest, also none (`/v1/*` matches `/v1`, `/v1/` and below).
     pub rest: bool,

@@ -2,22 +2,19 @@
 //!
 //! It goes on after a fault, so that all of them are found; what was wrong becomes [`Value::Wrong`].
 
+mod leaf;
+
 use std::borrow::Cow;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::environment::Environment;
 use super::faults::{Gathered, Malformed};
-use super::interpolate::{Expanded, expand};
-use super::keys::{Fallback, Kind, NAME, SECRET_FILE, SECRET_FILE_PATH, Table};
-use super::nearest::did_you_mean;
-use super::secret::Secret;
-use super::units::{parse_duration, parse_size, show_duration, show_size};
-use super::values::Limit;
-use super::written::{Entry, File, Node, Section, Text, Value, child};
+use super::keys::{Fallback, Kind, NAME, Table};
+use super::nearest::{did_you_mean, nearest};
+use super::written::{Entry, Node, Section, Value, child};
 
 /// What the walk takes along.
 pub(super) struct Walk<'w, 's> {
@@ -47,10 +44,11 @@ impl Walk<'_, '_> {
         at: usize,
     ) -> Section {
         let mut entries = Vec::with_capacity(document.len());
+        let mut slips = Vec::new();
         for (name, value) in in_file_order(document) {
             let key_path = child(path, name.get_ref());
             let Some(key) = table.key(name.get_ref()) else {
-                self.unknown(table, name, &key_path);
+                slips.extend(self.unknown(table, name, &key_path));
                 continue;
             };
             let here = Here {
@@ -69,24 +67,36 @@ impl Walk<'_, '_> {
             at,
             entries,
         };
-        self.required(table, &section);
-        self.forms(table, &section);
+        self.required(table, &section, &slips);
+        if !table
+            .forms
+            .iter()
+            .flat_map(|form| *form)
+            .any(|name| slips.contains(name))
+        {
+            self.forms(table, &section);
+        }
         section
     }
 
-    fn unknown(&mut self, table: &Table, name: &Spanned<Cow<'_, str>>, path: &str) {
+    /// An unknown key; gives the known one it was probably meant to be, which is then not missing.
+    fn unknown(
+        &mut self,
+        table: &Table,
+        name: &Spanned<Cow<'_, str>>,
+        path: &str,
+    ) -> Option<&'static str> {
         let known: Vec<_> = table.keys.iter().map(|key| key.name).collect();
         let help = did_you_mean(name.get_ref(), &known);
-        self.gathered.wrong(
-            name.span().start,
-            path,
-            Malformed::new("there is no such key", help),
-        );
+        let error = Malformed::new("there is no such key", help);
+        self.gathered.wrong(name.span().start, path, error);
+        nearest(name.get_ref(), known.into_iter())
     }
 
-    fn required(&mut self, table: &Table, section: &Section) {
+    fn required(&mut self, table: &Table, section: &Section, slips: &[&str]) {
         for key in table.keys {
-            if matches!(key.fallback, Fallback::Required) && !section.has(key) {
+            let missing = !section.has(key) && !slips.contains(&key.name);
+            if missing && matches!(key.fallback, Fallback::Required) {
                 self.gathered.absent(
                     section.at,
                     &section.path_of(key),
@@ -108,7 +118,7 @@ impl Walk<'_, '_> {
         let whole = |form: &&[&str]| {
             form.len() == found.len() && form.iter().all(|name| found.contains(name))
         };
-        if table.forms.is_empty() || table.forms.iter().any(|form| whole(&form)) {
+        if table.forms.is_empty() || table.forms.iter().any(whole) {
             return;
         }
         let forms: Vec<_> = table
@@ -199,157 +209,6 @@ impl Walk<'_, '_> {
     fn wrong(&mut self, here: Here<'_>, message: impl Into<String>, help: impl Into<String>) {
         self.gathered
             .wrong(here.at, here.path, Malformed::new(message, help));
-    }
-
-    fn expand(&mut self, raw: &str, here: Here<'_>) -> Option<Expanded> {
-        match expand(raw, self.env) {
-            Ok(expanded) => Some(expanded),
-            Err(errors) => {
-                for error in errors {
-                    self.gathered.wrong(here.at, here.path, error);
-                }
-                None
-            }
-        }
-    }
-
-    fn text(&mut self, raw: &str, here: Here<'_>) -> Option<Text> {
-        let value = self.expand(raw, here)?.text;
-        Some(Text {
-            value,
-            raw: raw.to_owned(),
-        })
-    }
-
-    fn choice(&mut self, words: &[&str], raw: &str, here: Here<'_>) -> Option<Value> {
-        let text = self.text(raw, here)?;
-        if words.contains(&text.value.as_str()) {
-            return Some(Value::Text(text));
-        }
-        self.wrong(
-            here,
-            format!("`{raw}` is not known here"),
-            did_you_mean(raw, words),
-        );
-        None
-    }
-
-    /// Reads `raw` with `parse`, after variables were put in.
-    fn unit<T>(
-        &mut self,
-        raw: &str,
-        here: Here<'_>,
-        parse: fn(&str) -> Result<T, Malformed>,
-    ) -> Option<T> {
-        let text = self.text(raw, here)?;
-        match parse(&text.value) {
-            Ok(value) => Some(value),
-            Err(Malformed { message, help }) => {
-                self.wrong(here, format!("`{raw}` is {message}"), help);
-                None
-            }
-        }
-    }
-
-    fn duration(&mut self, raw: &str, least: Duration, here: Here<'_>) -> Option<Duration> {
-        let duration = self.unit(raw, here, parse_duration)?;
-        if duration < least {
-            let least = show_duration(least);
-            self.wrong(
-                here,
-                format!("`{raw}` is too short"),
-                format!("at least \"{least}\""),
-            );
-            return None;
-        }
-        Some(duration)
-    }
-
-    fn limit(&mut self, raw: &str, here: Here<'_>) -> Option<Value> {
-        let parse = |text: &str| match text {
-            "off" => Ok(Limit::Off),
-            text => parse_duration(text).map(Limit::After),
-        };
-        let limit = self.unit(raw, here, parse)?;
-        if limit == Limit::After(Duration::ZERO) {
-            let help = "a limit takes at least \"1ms\"; \"off\" takes it away";
-            self.wrong(here, format!("`{raw}` would let nothing happen"), help);
-            return None;
-        }
-        Some(Value::Limit(limit))
-    }
-
-    fn size(&mut self, raw: &str, bounds: (u64, u64), here: Here<'_>) -> Option<Value> {
-        let size = self.unit(raw, here, parse_size)?;
-        let (least, most) = bounds;
-        if size < least {
-            let least = show_size(least);
-            self.wrong(
-                here,
-                format!("`{raw}` is too small"),
-                format!("at least \"{least}\""),
-            );
-            return None;
-        }
-        if size > most {
-            let most = show_size(most);
-            self.wrong(
-                here,
-                format!("`{raw}` is too large"),
-                format!("at most \"{most}\""),
-            );
-            return None;
-        }
-        Some(Value::Size(size))
-    }
-
-    fn secret(&mut self, here: Here<'_>) -> Option<Value> {
-        let (value, source) = match here.value {
-            DeValue::String(raw) => {
-                let expanded = self.expand(raw, here)?;
-                if let Some(empty) = expanded.empty {
-                    return Some(Value::Secret(Secret::new("", empty)));
-                }
-                let source = expanded.variables.into_iter().next();
-                (
-                    expanded.text,
-                    source.unwrap_or_else(|| here.path.to_owned()),
-                )
-            }
-            DeValue::Table(table) => {
-                let section = self.section(&SECRET_FILE, table, here.path, here.at);
-                let file = section.file(&SECRET_FILE_PATH)?;
-                let value = file.text.trim_end_matches(['\r', '\n']).to_owned();
-                (value, file.path.display().to_string())
-            }
-            found => {
-                self.unfit(Kind::Secret, found, here);
-                return None;
-            }
-        };
-        if value.is_empty() {
-            let help = "give it a value; \"${NAME:-}\" is how a secret may be empty";
-            self.wrong(here, format!("is empty (from {source})"), help);
-            return None;
-        }
-        Some(Value::Secret(Secret::new(value, source)))
-    }
-
-    fn file(&mut self, raw: &str, here: Here<'_>) -> Option<File> {
-        let text = self.text(raw, here)?;
-        let path = self.folder.join(&text.value);
-        match self.env.read(&path) {
-            Ok(text) => Some(File { path, text }),
-            Err(error) => {
-                let message = format!("the file `{raw}` cannot be read: {error}");
-                self.wrong(
-                    here,
-                    message,
-                    "paths are relative to the folder of the configuration",
-                );
-                None
-            }
-        }
     }
 
     fn list(

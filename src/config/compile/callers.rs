@@ -56,8 +56,11 @@ fn hashes(section: &Section, gathered: &mut Gathered<'_>) -> Vec<Hash> {
             Err(missing) => {
                 let message = format!("is empty ({missing})");
                 let help = "a key that is empty would let in everybody: set the variable";
+                let at = section
+                    .node(&CALLER_VALUE)
+                    .map_or(section.at, |node| node.at);
                 let path = section.path_of(&CALLER_VALUE);
-                gathered.wrong(section.at, &path, Malformed::new(message, help));
+                gathered.wrong(at, &path, Malformed::new(message, help));
                 Vec::new()
             }
         };

@@ -2,13 +2,13 @@
 
 use http::header::HeaderValue;
 
-use super::{each, headers, pattern};
+use super::{checked, each, headers, pattern};
 use crate::config::faults::{Gathered, Malformed};
 use crate::config::keys::{
     CORS_CREDENTIALS, CORS_EXPOSE, CORS_HEADERS, CORS_MAX_AGE, CORS_METHODS, CORS_ORIGINS,
 };
 use crate::config::values::{Cors, Origins};
-use crate::config::written::Section;
+use crate::config::written::{Node, Section};
 
 pub(super) fn cors(section: &Section, gathered: &mut Gathered<'_>) -> Cors {
     let cors = Cors {
@@ -34,21 +34,20 @@ pub(super) fn cors(section: &Section, gathered: &mut Gathered<'_>) -> Cors {
 
 fn origins(section: &Section, gathered: &mut Gathered<'_>) -> Origins {
     let nodes = section.list(&CORS_ORIGINS);
-    let any = nodes
-        .iter()
-        .find(|node| node.text().is_some_and(|text| text.value == "*"));
-    match any {
-        Some(_) if nodes.len() == 1 => Origins::Any,
-        Some(node) => {
-            let error = Malformed::new(
-                "stands beside other origins",
-                "`*` is every origin: keep it alone",
-            );
-            gathered.wrong(node.at, &node.path, error);
-            Origins::Any
-        }
-        None => Origins::List(each(section, &CORS_ORIGINS, origin, gathered)),
+    let is_any = |node: &Node| node.text().is_some_and(|text| text.value == "*");
+    if nodes.len() == 1 && nodes.iter().all(is_any) {
+        return Origins::Any;
     }
+    let (any, listed): (Vec<_>, Vec<_>) = nodes.iter().partition(|node| is_any(node));
+    for node in any {
+        let help = "`*` is every origin: keep it alone";
+        let error = Malformed::new("stands beside other origins", help);
+        gathered.wrong(node.at, &node.path, error);
+    }
+    let origins = listed
+        .into_iter()
+        .filter_map(|node| checked(node, origin, gathered));
+    Origins::List(origins.collect())
 }
 
 /// An origin as a browser sends it (RFC 6454 §6.2): it is compared byte for byte.

@@ -5,8 +5,7 @@
 
 use std::net::SocketAddr;
 
-use http::header::{self, HeaderName};
-
+use super::headers::holds_credentials;
 use crate::config::faults::{Gathered, Malformed};
 use crate::config::keys::ROUTE_OPEN;
 use crate::config::values::{Allow, Route};
@@ -37,15 +36,4 @@ fn puts_in_credentials(route: &Route) -> bool {
         .iter()
         .any(|target| target.upstream.credential.is_some())
         || set.iter().any(|(name, _)| holds_credentials(name))
-}
-
-/// Headers that by their name hold a secret.
-fn holds_credentials(name: &HeaderName) -> bool {
-    [
-        header::AUTHORIZATION,
-        header::PROXY_AUTHORIZATION,
-        header::COOKIE,
-    ]
-    .contains(name)
-        || ["x-api-key", "api-key", "x-goog-api-key"].contains(&name.as_str())
 }

@@ -45,7 +45,13 @@ pub(super) fn edits(
         if set.iter().any(|(other, _)| *other == name) {
             gathered.wrong(entry.node.at, &entry.node.path, twice());
         }
-        if let Some(value) = checked(&entry.node, value, gathered) {
+        if let Some(mut value) = checked(&entry.node, value, gathered) {
+            // What came out of a variable, or goes where secrets go, is not to be printed.
+            let from_variable = entry
+                .node
+                .text()
+                .is_some_and(|text| text.raw.contains("${"));
+            value.set_sensitive(from_variable || holds_credentials(&name));
             set.push((name, value));
         }
     }
@@ -103,6 +109,17 @@ pub(super) fn changeable(text: &str) -> Result<HeaderName, Malformed> {
         ));
     }
     Ok(name)
+}
+
+/// Headers that by their name hold a secret.
+pub(super) fn holds_credentials(name: &HeaderName) -> bool {
+    [
+        header::AUTHORIZATION,
+        header::PROXY_AUTHORIZATION,
+        header::COOKIE,
+    ]
+    .contains(name)
+        || ["x-api-key", "api-key", "x-goog-api-key"].contains(&name.as_str())
 }
 
 fn removable_from_request(text: &str) -> Result<HeaderName, Malformed> {

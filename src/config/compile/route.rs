@@ -154,7 +154,11 @@ fn referred<T>(
         None => {
             let names: Vec<_> = known.keys().map(String::as_str).collect();
             let message = format!("there is no {kind} `{}`", text.raw);
-            let error = Malformed::new(message, did_you_mean(&text.raw, &names));
+            let help = match names.is_empty() {
+                true => format!("declare it: [{kind}s.{}]", text.raw),
+                false => did_you_mean(&text.raw, &names),
+            };
+            let error = Malformed::new(message, help);
             gathered.absent(node.at, &node.path, error);
             None
         }

@@ -123,6 +123,10 @@ impl Kind {
             Self::Count(least, most) => format!("a whole number from {least} to {most}"),
             Self::Duration(_) => "a duration such as `\"15s\"`".to_owned(),
             Self::Limit => "a duration such as `\"15s\"`, or `\"off\"`".to_owned(),
+            Self::Size(least, most) if *most < i64::MAX as u64 => {
+                let (least, most) = (show_size(*least), show_size(*most));
+                format!("a size from `\"{least}\"` to `\"{most}\"`")
+            }
             Self::Size(..) => "a size such as `\"64KiB\"`".to_owned(),
             Self::Secret => {
                 "a secret: text such as `\"${NAME}\"`, or `{ file = \"path\" }`".to_owned()

@@ -116,6 +116,6 @@ fn model_or_plain(model: String, plain: String) -> String {
     if model == plain {
         model
     } else {
-        format!("{model}; {plain} where `dialect` is plain")
+        format!("{model}; {plain} where no model API is spoken")
     }
 }
