@@ -11,8 +11,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::header::{HeaderName, HeaderValue};
 use http::Method;
+use http::header::{HeaderName, HeaderValue};
 
 use super::secret::Secret;
 
@@ -105,7 +105,9 @@ pub struct ApiKey {
 
 impl std::fmt::Debug for ApiKey {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("ApiKey").field("name", &self.name).finish_non_exhaustive()
+        f.debug_struct("ApiKey")
+            .field("name", &self.name)
+            .finish_non_exhaustive()
     }
 }
 
@@ -149,9 +151,18 @@ pub enum Endpoint {
 impl std::fmt::Display for Endpoint {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Url { tls, host, port, base } => {
+            Self::Url {
+                tls,
+                host,
+                port,
+                base,
+            } => {
                 let scheme = if *tls { "https" } else { "http" };
-                let (open, close) = if host.contains(':') { ("[", "]") } else { ("", "") };
+                let (open, close) = if host.contains(':') {
+                    ("[", "]")
+                } else {
+                    ("", "")
+                };
                 write!(f, "{scheme}://{open}{host}{close}:{port}{base}")
             }
             Self::Demo => f.write_str("builtin:demo"),
@@ -386,4 +397,3 @@ pub enum Dialect {
     /// Amazon Bedrock's binary event streams.
     Bedrock,
 }
-
