@@ -233,4 +233,6 @@ impl<'r> Candidates<'r> {
 }
 
 #[cfg(test)]
+mod reference;
+#[cfg(test)]
 mod tests;
