@@ -20,14 +20,24 @@ const LEVELS: &[&[&str]] = &[
 /// Who imports whom.
 const IMPORTS: &[(&str, &[&str])] = &[
     ("admin", &["config", "metrics"]),
-    ("app", &["admin", "config", "demo", "metrics", "relay", "router", "server", "upstream"]),
+    (
+        "app",
+        &[
+            "admin", "config", "demo", "metrics", "relay", "router", "server", "upstream",
+        ],
+    ),
     ("config", &[]),
     ("delivery", &["sse"]),
     ("demo", &["sse"]),
     ("dialect", &["config", "sse"]),
     ("edge", &["config"]),
     ("metrics", &[]),
-    ("relay", &["config", "delivery", "dialect", "edge", "metrics", "router", "sse", "upstream"]),
+    (
+        "relay",
+        &[
+            "config", "delivery", "dialect", "edge", "metrics", "router", "sse", "upstream",
+        ],
+    ),
     ("router", &["config"]),
     ("server", &["config", "edge", "metrics", "relay"]),
     ("sse", &[]),
@@ -38,7 +48,9 @@ const IMPORTS: &[(&str, &[&str])] = &[
 const PURE: &[&str] = &["sse", "dialect", "router", "config"];
 
 /// Names that say nothing about a job.
-const NAMELESS: &[&str] = &["utils", "util", "common", "helpers", "helper", "types", "misc", "manager"];
+const NAMELESS: &[&str] = &[
+    "utils", "util", "common", "helpers", "helper", "types", "misc", "manager",
+];
 
 const LONGEST_FILE: usize = 600;
 
@@ -80,7 +92,12 @@ fn sources(folders: &[&str]) -> Vec<Source> {
                 }
             } else if path.extension().is_some_and(|end| end == "rs") {
                 found.push(Source {
-                    name: path.strip_prefix(root).unwrap().to_str().unwrap().to_owned(),
+                    name: path
+                        .strip_prefix(root)
+                        .unwrap()
+                        .to_str()
+                        .unwrap()
+                        .to_owned(),
                     text: fs::read_to_string(&path).unwrap(),
                     path,
                 });
@@ -157,7 +174,12 @@ fn the_import_table_is_exact() {
     }
     let table: BTreeMap<_, BTreeSet<String>> = IMPORTS
         .iter()
-        .map(|(room, imports)| (*room, imports.iter().map(|name| (*name).to_owned()).collect()))
+        .map(|(room, imports)| {
+            (
+                *room,
+                imports.iter().map(|name| (*name).to_owned()).collect(),
+            )
+        })
         .collect();
     assert_eq!(seen, table, "left: the source; right: the table");
 }
@@ -185,7 +207,10 @@ fn no_room_is_reached_by_climbing() {
             if code[..at].ends_with("super::") {
                 continue;
             }
-            let climbs = code[at..].split("::").take_while(|part| *part == "super").count();
+            let climbs = code[at..]
+                .split("::")
+                .take_while(|part| *part == "super")
+                .count();
             let limit = if at < inline { depth } else { depth + 1 };
             assert!(climbs < limit, "{} leaves its room by super::", source.name);
         }
@@ -197,7 +222,11 @@ fn the_pure_rooms_name_neither_tokio_nor_hyper() {
     for source in sources(&["src"]) {
         if source.room().is_some_and(|room| PURE.contains(&room)) {
             for word in ["tokio::", "hyper::", "hyper_util::", "tokio_rustls::"] {
-                assert!(!source.code().contains(word), "{} names {word}", source.name);
+                assert!(
+                    !source.code().contains(word),
+                    "{} names {word}",
+                    source.name
+                );
             }
         }
     }
@@ -207,7 +236,11 @@ fn the_pure_rooms_name_neither_tokio_nor_hyper() {
 fn every_file_says_what_it_is_for() {
     for source in sources(&["src", "tests", "benches"]) {
         let opening = source.text.lines().next().unwrap_or_default();
-        assert!(opening.starts_with("//! "), "{} opens with {opening:?}", source.name);
+        assert!(
+            opening.starts_with("//! "),
+            "{} opens with {opening:?}",
+            source.name
+        );
     }
 }
 
@@ -233,11 +266,20 @@ fn every_name_says_a_job() {
 #[test]
 fn no_test_sleeps_or_is_ignored() {
     // Put together here, so that this file does not find itself.
-    let banned = [["#[ign", "ore"], ["::sle", "ep("], ["TO", "DO"], ["FIX", "ME"]];
+    let banned = [
+        ["#[ign", "ore"],
+        ["::sle", "ep("],
+        ["TO", "DO"],
+        ["FIX", "ME"],
+    ];
     for source in sources(&["src", "tests"]) {
         for word in banned.map(|parts| parts.concat()) {
             let is_waiting = word.starts_with("::") && !source.name.starts_with("tests/");
-            assert!(is_waiting || !source.text.contains(&word), "{}: {word}", source.name);
+            assert!(
+                is_waiting || !source.text.contains(&word),
+                "{}: {word}",
+                source.name
+            );
         }
     }
 }

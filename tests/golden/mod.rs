@@ -56,7 +56,8 @@ async fn backend(library: Library) -> Backend {
                 let body = &recording.body[..];
                 match cut {
                     Cut::Whole(Framing::Length) => {
-                        peer.send(head(&format!("Content-Length: {}", body.len()))).await;
+                        peer.send(head(&format!("Content-Length: {}", body.len())))
+                            .await;
                         peer.send(body).await;
                     }
                     Cut::Whole(Framing::Chunked) => {
@@ -141,13 +142,20 @@ fn compare(recording: &Recording, answer: &crate::support::client::Answer) -> Re
         return Err(format!("status {}", answer.status()));
     }
     if answer.head.get("content-type") != recording.content_type.as_deref() {
-        return Err(format!("content type {:?}", answer.head.get("content-type")));
+        return Err(format!(
+            "content type {:?}",
+            answer.head.get("content-type")
+        ));
     }
     if !answer.ended.is_clean() {
         return Err(format!("ended {:?}", answer.ended));
     }
     let Some(tail) = answer.body.strip_prefix(&recording.body[..]) else {
-        let same = answer.body.iter().zip(&recording.body).take_while(|(a, b)| a == b);
+        let same = answer
+            .body
+            .iter()
+            .zip(&recording.body)
+            .take_while(|(a, b)| a == b);
         return Err(format!(
             "differs at byte {} of {} (got {})",
             same.count(),
@@ -162,7 +170,12 @@ fn compare(recording: &Recording, answer: &crate::support::client::Answer) -> Re
 }
 
 fn none(faults: &[String]) {
-    assert!(faults.is_empty(), "{} faults:\n{}", faults.len(), faults.join("\n"));
+    assert!(
+        faults.is_empty(),
+        "{} faults:\n{}",
+        faults.len(),
+        faults.join("\n")
+    );
 }
 
 #[tokio::test]
@@ -192,7 +205,11 @@ async fn every_byte_of_a_binary_stream_leaves_before_the_next_is_sent() {
     let mut client = gateway.asking(&ask(&recording)).await;
     let (mut peer, _) = backend.request().await;
     let typed = format!("Content-Type: {}", recording.content_type.as_ref().unwrap());
-    peer.send(wire::head("HTTP/1.1 200 OK", &[&typed, "Transfer-Encoding: chunked"])).await;
+    peer.send(wire::head(
+        "HTTP/1.1 200 OK",
+        &[&typed, "Transfer-Encoding: chunked"],
+    ))
+    .await;
     client.head().await;
     for byte in recording.body.chunks(1) {
         peer.chunk(byte).await;
@@ -216,6 +233,9 @@ fn every_recording_names_its_licence_and_its_source() {
             "{}: {licence:?}",
             recording.name
         );
-        assert_eq!(recording.meta["body_bytes"], Value::from(recording.body.len()));
+        assert_eq!(
+            recording.meta["body_bytes"],
+            Value::from(recording.body.len())
+        );
     }
 }

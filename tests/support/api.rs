@@ -147,10 +147,15 @@ impl Api {
             return false;
         };
         if self.content_type == OLLAMA.content_type {
-            let line: Option<Value> = tail.strip_suffix('\n').and_then(|l| serde_json::from_str(l).ok());
+            let line: Option<Value> = tail
+                .strip_suffix('\n')
+                .and_then(|l| serde_json::from_str(l).ok());
             return line.is_some_and(|line| line["error"].is_string());
         }
-        let Some(block) = tail.strip_suffix("\n\n").or_else(|| tail.strip_suffix("\r\n\r\n")) else {
+        let Some(block) = tail
+            .strip_suffix("\n\n")
+            .or_else(|| tail.strip_suffix("\r\n\r\n"))
+        else {
             return false;
         };
         if block.contains("\n\n") || block.contains("\r\n\r\n") {

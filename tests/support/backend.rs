@@ -105,7 +105,10 @@ impl Backend {
 
     /// The next connection.
     pub async fn accept(&self) -> Peer {
-        let listener = self.listener.as_ref().expect("a backend that a test drives");
+        let listener = self
+            .listener
+            .as_ref()
+            .expect("a backend that a test drives");
         let (stream, _) = within("a connection of the gateway", listener.accept())
             .await
             .unwrap();
@@ -196,7 +199,11 @@ impl Peer {
                 return Some(head);
             }
             if self.fill().await == 0 {
-                assert!(self.buffer.is_empty(), "a head cut short: {:?}", self.buffer);
+                assert!(
+                    self.buffer.is_empty(),
+                    "a head cut short: {:?}",
+                    self.buffer
+                );
                 return None;
             }
         }
@@ -261,16 +268,31 @@ impl Peer {
         loop {
             self.buffer.clear();
             match self.stream.read_buf(&mut self.buffer).await {
-                Ok(0) => return Left { at: Instant::now(), reset: false, bytes },
+                Ok(0) => {
+                    return Left {
+                        at: Instant::now(),
+                        reset: false,
+                        bytes,
+                    };
+                }
                 Ok(count) => bytes += count as u64,
-                Err(_) => return Left { at: Instant::now(), reset: true, bytes },
+                Err(_) => {
+                    return Left {
+                        at: Instant::now(),
+                        reset: true,
+                        bytes,
+                    };
+                }
             }
         }
     }
 
     /// Whether the gateway has kept this connection open and silent for `time`.
     pub async fn is_quiet_for(&mut self, time: Duration) -> bool {
-        tokio::time::timeout(time, self.left_at_last()).await.is_err() && self.buffer.is_empty()
+        tokio::time::timeout(time, self.left_at_last())
+            .await
+            .is_err()
+            && self.buffer.is_empty()
     }
 
     async fn fill(&mut self) -> usize {

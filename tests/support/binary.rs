@@ -51,15 +51,50 @@ pub struct Served {
     pub admin: SocketAddr,
     child: Child,
     lines: Arc<Mutex<Vec<String>>>,
-    _config: tempfile::NamedTempFile,
+    config: tempfile::NamedTempFile,
 }
 
 impl Served {
-    /// Starts the binary; `rest` is the configuration without `[server]`'s and `[admin]`'s addresses.
+    /// Starts the binary; `rest` is the configuration behind `[server]`, `[admin]` and `[log]`, and
+    /// may begin with further keys of `[log]`.
     pub async fn start(rest: &str, variables: &[(&str, &str)]) -> Self {
-        let (address, admin) = (free(), free());
+        Self::start_with_server("", rest, variables).await
+    }
+
+    /// The same with further keys of `[server]`.
+    pub async fn start_with_server(server: &str, rest: &str, variables: &[(&str, &str)]) -> Self {
+        let address = free();
+        Self::spawn(
+            address,
+            &format!("listen = \"{address}\"\n{server}"),
+            rest,
+            variables,
+        )
+        .await
+    }
+
+    /// The same with the address given by a variable, over one in the file that cannot be had.
+    pub async fn start_by_variable(rest: &str, variable: &str) -> Self {
+        let address = free();
+        let given = address.to_string();
+        Self::spawn(
+            address,
+            "listen = \"192.0.2.1:1\"",
+            rest,
+            &[(variable, &given)],
+        )
+        .await
+    }
+
+    async fn spawn(
+        address: SocketAddr,
+        server: &str,
+        rest: &str,
+        variables: &[(&str, &str)],
+    ) -> Self {
+        let admin = free();
         let config = file(&format!(
-            "[server]\nlisten = \"{address}\"\nworkers = 1\n\
+            "[server]\nworkers = 1\n{server}\n\
              [admin]\nlisten = \"{admin}\"\n[log]\nformat = \"json\"\n{rest}"
         ));
         let arguments = ["--config", config.path().to_str().unwrap()];
@@ -76,7 +111,7 @@ impl Served {
             admin,
             child,
             lines,
-            _config: config,
+            config,
         };
         served.is_up().await;
         served
@@ -90,6 +125,11 @@ impl Served {
     /// One GET at the operators' listener.
     pub async fn ask_admin(&self, target: &str) -> Answer {
         Client::fetch(self.admin, &Ask::get(target)).await
+    }
+
+    /// The path of its configuration.
+    pub fn config(&self) -> &str {
+        self.config.path().to_str().unwrap()
     }
 
     /// Every line of output so far.

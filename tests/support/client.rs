@@ -3,7 +3,7 @@
 //! It tells how a body ended (the design's promise is about endings), and when each read came.
 
 use std::net::SocketAddr;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -152,7 +152,9 @@ pub struct Client {
 impl Client {
     /// Connects.
     pub async fn connect(address: SocketAddr) -> Self {
-        let stream = within("connecting", TcpStream::connect(address)).await.unwrap();
+        let stream = within("connecting", TcpStream::connect(address))
+            .await
+            .unwrap();
         stream.set_nodelay(true).unwrap();
         Self {
             stream,
@@ -185,9 +187,24 @@ impl Client {
 
     /// Writes bytes as they are. A gateway that left is seen by reading.
     pub async fn send(&mut self, bytes: impl AsRef<[u8]>) -> bool {
-        within("the gateway to take bytes", self.stream.write_all(bytes.as_ref()))
-            .await
-            .is_ok()
+        within(
+            "the gateway to take bytes",
+            self.stream.write_all(bytes.as_ref()),
+        )
+        .await
+        .is_ok()
+    }
+
+    /// Writes `piece` over and over until nothing was taken for `quiet`, or `most` bytes were.
+    pub async fn flood(&mut self, piece: &[u8], quiet: Duration, most: u64) -> u64 {
+        let mut sent = 0;
+        while sent < most {
+            match tokio::time::timeout(quiet, self.stream.write(piece)).await {
+                Ok(Ok(count)) => sent += count as u64,
+                Ok(Err(_)) | Err(_) => break,
+            }
+        }
+        sent
     }
 
     /// Reads the next head, interim ones too.
@@ -229,7 +246,10 @@ impl Client {
 
     async fn next_piece(&mut self) -> Option<Piece> {
         if !self.unread.is_empty() {
-            return Some(Piece { data: self.unread.split().freeze(), at: Instant::now() });
+            return Some(Piece {
+                data: self.unread.split().freeze(),
+                at: Instant::now(),
+            });
         }
         loop {
             let data = self.body.take(&mut self.buffer);
@@ -241,7 +261,10 @@ impl Client {
                 });
             }
             if !data.is_empty() {
-                return Some(Piece { data, at: Instant::now() });
+                return Some(Piece {
+                    data,
+                    at: Instant::now(),
+                });
             }
             if self.ended.is_some() {
                 return None;
@@ -257,7 +280,10 @@ impl Client {
 
     /// Reads on until exactly `expected` has come as the next of the body; more may not come with it.
     #[track_caller]
-    pub fn reads<'a>(&'a mut self, expected: impl AsRef<[u8]> + 'a) -> impl Future<Output = ()> + 'a {
+    pub fn reads<'a>(
+        &'a mut self,
+        expected: impl AsRef<[u8]> + 'a,
+    ) -> impl Future<Output = ()> + 'a {
         let place = std::panic::Location::caller();
         async move {
             let expected = expected.as_ref();
@@ -301,7 +327,12 @@ impl Client {
             self.framed_by_length = matches!(self.body, Body::Length(_));
             self.ended = None;
             let (body, ended) = self.rest().await;
-            return Answer { interim, head, body, ended };
+            return Answer {
+                interim,
+                head,
+                body,
+                ended,
+            };
         }
     }
 

@@ -72,12 +72,18 @@ impl Head {
     }
 
     fn word(&self, index: usize) -> &str {
-        self.first.split(' ').nth(index).expect("a word of the first line")
+        self.first
+            .split(' ')
+            .nth(index)
+            .expect("a word of the first line")
     }
 
     fn framing(&self) -> Option<Body> {
         if self.lists("transfer-encoding", "chunked") {
-            assert!(self.get("content-length").is_none(), "two framings in {self:?}");
+            assert!(
+                self.get("content-length").is_none(),
+                "two framings in {self:?}"
+            );
             return Some(Body::Chunked(Chunk::Size));
         }
         let length = self.get("content-length")?;
@@ -184,7 +190,11 @@ impl Chunk {
                 let digits = digits.split(';').next().unwrap_or_default().trim();
                 let size = u64::from_str_radix(digits, 16)
                     .unwrap_or_else(|_| panic!("a chunk's size, not {digits:?}"));
-                *self = if size == 0 { Self::Trailers } else { Self::Data(size) };
+                *self = if size == 0 {
+                    Self::Trailers
+                } else {
+                    Self::Data(size)
+                };
             }
             Self::Data(0) => *self = Self::End,
             Self::Data(left) => {
@@ -226,7 +236,9 @@ fn move_up_to(most: u64, from: &mut BytesMut, to: &mut BytesMut) -> u64 {
 
 /// Where `needle` begins in `haystack`.
 pub fn find(haystack: &[u8], needle: &[u8]) -> Option<usize> {
-    haystack.windows(needle.len()).position(|window| window == needle)
+    haystack
+        .windows(needle.len())
+        .position(|window| window == needle)
 }
 
 /// The last chunk, without trailers.
@@ -261,7 +273,10 @@ pub fn head(first: &str, fields: &[&str]) -> Vec<u8> {
 pub fn event_stream() -> Vec<u8> {
     head(
         "HTTP/1.1 200 OK",
-        &["Content-Type: text/event-stream", "Transfer-Encoding: chunked"],
+        &[
+            "Content-Type: text/event-stream",
+            "Transfer-Encoding: chunked",
+        ],
     )
 }
 
@@ -279,17 +294,29 @@ pub enum Framing {
 }
 
 /// A whole answer. With [`Framing::Close`] and [`Framing::Http10`] the sender must close.
-pub fn answer(framing: Framing, status: u16, content_type: &str, body: impl AsRef<[u8]>) -> Vec<u8> {
+pub fn answer(
+    framing: Framing,
+    status: u16,
+    content_type: &str,
+    body: impl AsRef<[u8]>,
+) -> Vec<u8> {
     let body = body.as_ref();
     let content_type = format!("Content-Type: {content_type}");
     let length = format!("Content-Length: {}", body.len());
-    let version = if framing == Framing::Http10 { "HTTP/1.0" } else { "HTTP/1.1" };
+    let version = if framing == Framing::Http10 {
+        "HTTP/1.0"
+    } else {
+        "HTTP/1.1"
+    };
     let framed = match framing {
         Framing::Length => length.as_str(),
         Framing::Chunked => "Transfer-Encoding: chunked",
         Framing::Close | Framing::Http10 => "Connection: close",
     };
-    let mut out = head(&format!("{version} {status} Said"), &[&content_type, framed]);
+    let mut out = head(
+        &format!("{version} {status} Said"),
+        &[&content_type, framed],
+    );
     if framing == Framing::Chunked {
         if !body.is_empty() {
             out.extend_from_slice(&chunk(body));
