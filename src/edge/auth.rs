@@ -107,14 +107,20 @@ fn key_in<'v>(name: &HeaderName, value: &'v HeaderValue) -> Option<&'v [u8]> {
 
 /// Whose key `key` is. Looks at every hash, also behind the one that matches.
 fn holder<'k>(keys: &'k [Arc<ApiKey>], key: &[u8]) -> Option<&'k Arc<ApiKey>> {
-    let digest: [u8; 32] = Sha256::digest(key).into();
+    let digest = words(&Sha256::digest(key).into());
     let mut found = u32::MAX;
     for (number, known) in (0u32..).zip(keys) {
         for hash in &known.hashes {
-            found.conditional_assign(&number, digest.ct_eq(hash));
+            found.conditional_assign(&number, digest.ct_eq(&words(hash)));
         }
     }
     keys.get(found as usize)
+}
+
+/// A hash in words: to compare them takes an eighth of the time, just as constantly.
+fn words(hash: &[u8; 32]) -> [u64; 4] {
+    let (words, _) = hash.as_chunks();
+    std::array::from_fn(|at| u64::from_ne_bytes(words[at]))
 }
 
 #[cfg(test)]
