@@ -283,10 +283,16 @@ fn what_is_explained_of_requests_without_a_route() {
 
 #[test]
 fn a_route_is_explained_by_what_came_nearest() {
-    let router = Router::new(&routes(&[("two", "ANY a|b/v1, model m"), ("any", "ANY /*")]));
+    let router = Router::new(&routes(&[
+        ("two", "ANY a|b/v1, model m"),
+        ("any", "ANY /*"),
+    ]));
     let request = asked("GET b/v1, model x");
     let told = router.explain(&request.head(), Some("x")).to_string();
-    assert!(told.ends_with("`two` does not match: the model is not `m`\n"), "{told}");
+    assert!(
+        told.ends_with("`two` does not match: the model is not `m`\n"),
+        "{told}"
+    );
 }
 
 const PAGE: &str = include_str!("../../docs/routing.md");
