@@ -81,6 +81,7 @@ impl Gateway {
 
     /// Drains and stops.
     pub async fn stop(self) {
-        within("the gateway to drain", self.running.stop()).await;
+        let stopping = tokio::task::spawn_blocking(|| self.running.stop());
+        within("the gateway to drain", stopping).await.unwrap();
     }
 }
