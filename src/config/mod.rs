@@ -38,7 +38,7 @@ pub use faults::{Fault, Faults, Malformed};
 pub use reference::reference;
 pub use schema::json_schema;
 pub use secret::{MissingSecret, Secret};
-pub use units::{parse_duration, parse_size, show_duration, show_size};
+pub use units::{LONGEST, parse_duration, parse_size, show_duration, show_size};
 pub use values::*;
 
 use faults::Gathered;

@@ -66,7 +66,9 @@ pub(super) async fn answer(
             Body::whole(bytes, record)
         }
         begun => {
-            body.put_back(begun.unwrap_or_default());
+            if let Some(begun) = begun {
+                body.put_back(begun);
+            }
             relayed(&context, &clocks, Source::Answer(body), kind, record)
         }
     };

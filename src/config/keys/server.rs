@@ -61,7 +61,7 @@ table! {
 table! {
     /// `[log]`.
     LOG {
-        about: "What is logged, to standard error, and how.",
+        about: "What is logged, to standard output, and how.",
         example: "[log]\nformat = \"text\"\nlevel = \"info,deltaway=debug\"\n",
         forms: &[]
     }
