@@ -141,16 +141,11 @@ pub async fn answers(target: &Arc<Target>, sizes: &Sizes, meter: Option<&Meter>)
     )
     .await?;
     let elapsed = (to.at_ns - from.at_ns) as f64 / SECOND_NS as f64;
+    let counts = tally.counts();
     let mut values = vec![
         ("requests_per_second", done as f64 / elapsed),
-        (
-            "answer_p50_us",
-            quantile_us(&tally.counts().answer_time, 0.5),
-        ),
-        (
-            "answer_p99_us",
-            quantile_us(&tally.counts().answer_time, 0.99),
-        ),
+        ("answer_p50_us", quantile_us(&counts.answer_time, 0.5)),
+        ("answer_p99_us", quantile_us(&counts.answer_time, 0.99)),
     ];
     if meter.is_some() {
         values.push(("cpu_per_request_us", cpu_us(from, to) / done as f64));
@@ -197,7 +192,7 @@ pub async fn idle(target: &Arc<Target>, sizes: &Sizes, meter: Option<&Meter>) ->
         });
     }
     let begun = tokio::time::timeout(GRACE, async {
-        while tally.counts().events + tally.counts().failures < sizes.idle {
+        while tally.begun_or_failed() < sizes.idle {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     });
