@@ -103,10 +103,10 @@ pub fn weather(runs: &[Run], kinds: &[Kind]) -> String {
         let others = worst("stream_others_percent").max(worst("answer_others_percent"));
         let _ = writeln!(
             text,
-            "{}: the load's core was busy {:.0} % (streams) and {:.0} % (short answers); others took up to {others:.0} % of the proxy's core",
+            "{}: backend and clients used {:.0} % (streams) and {:.0} % (short answers) of their core; others took up to {others:.0} % of the proxy's core",
             kind.name(),
-            median(of(runs, *kind, "stream_load_core_percent")).unwrap_or(0.0),
-            median(of(runs, *kind, "answer_load_core_percent")).unwrap_or(0.0),
+            median(of(runs, *kind, "stream_load_percent")).unwrap_or(0.0),
+            median(of(runs, *kind, "answer_load_percent")).unwrap_or(0.0),
         );
     }
     text
