@@ -100,7 +100,7 @@ def serve(program: StartProgram) -> Callable[..., str]:
 
     def start(*command: str | Path, **options: object) -> str:
         port = free_port()
-        running = program([*command, str(port)], **options)
+        running = program([*command, str(port)], read=False, **options)
 
         def up() -> bool:
             if running.process.poll() is not None:

@@ -38,6 +38,7 @@ class Gateway:
             log=folder / f"deltaway-{self.port}.log",
             env=env,
             cwd=folder,
+            read=False,
         )
         try:
             until(self._ready, "/readyz of the gateway")

@@ -13,7 +13,7 @@ import pytest
 import recordings
 from backend import Backend, Ending, Exchange, Script
 from conftest import StartBackend, StartGateway
-from gateway import Gateway, binary, event_route, model_route, status_of
+from gateway import binary, event_route, model_route, status_of
 from processes import ROOT, Program, free_port, until
 
 BLANK = Script([b"<!doctype html><title>blank</title>"], content_type="text/html", framing="length")
@@ -255,7 +255,7 @@ def test_the_demo_page_shows_a_stream_and_its_times(
     port = free_port()
     url = f"http://127.0.0.1:{port}"
     running = program(
-        [binary(), "--config", ROOT / "config" / "deltaway.toml", "--listen", f"127.0.0.1:{port}"]
+        [binary(), "--config", ROOT / "config" / "deltaway.toml", "--listen", f"127.0.0.1:{port}"], read=False
     )
 
     def up() -> bool:
