@@ -1,2 +1,96 @@
-//! Load tool.
-fn main() {}
+//! The load tool: what an event costs on its way through a proxy.
+//!
+//! `cargo bench --bench load -- compare` measures the gateway beside nginx and a bare TCP relay, on one core,
+//! in the same run; `smoke` is the same in a few seconds for CI; `backend`, `client` and `relay`
+//! are its parts, usable alone. Invariant: a run in which an event was lost, repeated or reordered, or a
+//! request failed, exits with an error, whatever its numbers.
+//!
+//! The map: `plan` is what a client orders and `event` what it gets; `wire` is the HTTP of both;
+//! `backend` and `client` are the two ends, `tally` and `process` what is measured on them; `workload` puts
+//! them together, `contender` starts a proxy, `compare` runs rounds and `report` prints.
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser, Subcommand};
+
+mod backend;
+mod client;
+mod clock;
+mod compare;
+mod contender;
+mod error;
+mod event;
+mod plan;
+mod process;
+mod relay;
+mod report;
+mod standalone;
+mod tally;
+mod wire;
+mod workload;
+
+/// Measures a proxy for event streams: CPU and memory per stream, latency, nothing lost.
+#[derive(Debug, Parser)]
+#[command(name = "load", max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Cmd>,
+    /// Passed by `cargo bench`; means nothing here.
+    #[arg(long, hide = true, global = true)]
+    bench: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum Cmd {
+    /// Measure the gateway beside nginx and a bare TCP relay (about five minutes)
+    Compare(compare::CompareArgs),
+    /// Try every workload for a moment: nothing may be lost (a few seconds)
+    Smoke(compare::SmokeArgs),
+    /// Serve the paced backend alone
+    Backend(backend::BackendArgs),
+    /// Load a server that runs already
+    Client(standalone::ClientArgs),
+    /// Copy bytes between clients and one address
+    Relay(relay::RelayArgs),
+    /// Become another program, pinned to a core
+    #[command(hide = true)]
+    Launch(contender::LaunchArgs),
+}
+
+fn main() -> ExitCode {
+    let Some(command) = Cli::parse().command else {
+        // Also what `cargo test --benches` runs.
+        let _ = Cli::command().print_help();
+        return ExitCode::SUCCESS;
+    };
+    match run(command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: Cmd) -> error::Result<()> {
+    use error::While as _;
+    // One thread: everything here shares one core.
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
+    runtime
+        .while_doing("starting the runtime")?
+        .block_on(async {
+            match command {
+                Cmd::Compare(args) => compare::compare(args).await,
+                Cmd::Smoke(args) => compare::smoke(args).await,
+                Cmd::Backend(args) => backend::run(args).await,
+                Cmd::Client(args) => standalone::run(args).await,
+                Cmd::Relay(args) => {
+                    process::raise_file_limit();
+                    relay::run(args).await
+                }
+                Cmd::Launch(args) => contender::launch(&args),
+            }
+        })
+}

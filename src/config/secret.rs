@@ -23,7 +23,10 @@ pub struct MissingSecret {
 impl Secret {
     /// Wraps `value`, which came from `source` (a variable's name, a file's, or a key path).
     pub fn new(value: impl Into<Arc<str>>, source: impl Into<Arc<str>>) -> Self {
-        Self { value: value.into(), source: source.into() }
+        Self {
+            value: value.into(),
+            source: source.into(),
+        }
     }
 
     /// The secret itself.
@@ -33,7 +36,9 @@ impl Secret {
     /// [`MissingSecret`] when it is empty, naming what should have given it.
     pub fn reveal(&self) -> Result<&str, MissingSecret> {
         if self.value.is_empty() {
-            return Err(MissingSecret { source_name: self.source.clone() });
+            return Err(MissingSecret {
+                source_name: self.source.clone(),
+            });
         }
         Ok(&self.value)
     }

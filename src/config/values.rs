@@ -11,8 +11,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::header::{HeaderName, HeaderValue};
 use http::Method;
+use http::header::{HeaderName, HeaderValue};
 
 use super::secret::Secret;
 
@@ -105,7 +105,9 @@ pub struct ApiKey {
 
 impl std::fmt::Debug for ApiKey {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("ApiKey").field("name", &self.name).finish_non_exhaustive()
+        f.debug_struct("ApiKey")
+            .field("name", &self.name)
+            .finish_non_exhaustive()
     }
 }
 
@@ -149,9 +151,18 @@ pub enum Endpoint {
 impl std::fmt::Display for Endpoint {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Url { tls, host, port, base } => {
+            Self::Url {
+                tls,
+                host,
+                port,
+                base,
+            } => {
                 let scheme = if *tls { "https" } else { "http" };
-                let (open, close) = if host.contains(':') { ("[", "]") } else { ("", "") };
+                let (open, close) = if host.contains(':') {
+                    ("[", "]")
+                } else {
+                    ("", "")
+                };
                 write!(f, "{scheme}://{open}{host}{close}:{port}{base}")
             }
             Self::Demo => f.write_str("builtin:demo"),
@@ -259,7 +270,7 @@ pub struct Target {
 }
 
 /// What a request must be like for a route.
-#[derive(Debug, Clone, Default)]
+#[derive(Clone, Default)]
 pub struct Matches {
     /// Any of these hosts, lower case, without port; empty is any host.
     pub hosts: Vec<HostPattern>,
@@ -275,6 +286,22 @@ pub struct Matches {
     pub models: Vec<ModelPattern>,
 }
 
+impl std::fmt::Debug for Matches {
+    /// Without the values of query and headers: a secret may be what tells two routes apart.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let query: Vec<_> = self.query.iter().map(|(name, _)| name).collect();
+        let headers: Vec<_> = self.headers.iter().map(|(name, _)| name).collect();
+        f.debug_struct("Matches")
+            .field("hosts", &self.hosts)
+            .field("path", &self.path)
+            .field("methods", &self.methods)
+            .field("query", &query)
+            .field("headers", &headers)
+            .field("models", &self.models)
+            .finish()
+    }
+}
+
 /// A host in a route.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum HostPattern {
@@ -287,7 +314,8 @@ pub enum HostPattern {
 /// A path in a route: segments, and perhaps any rest.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct PathPattern {
-    /// The segments between slashes, in order. `/` alone is no segment and no rest.
+    /// The segments between slashes, in order. `/` alone is no segment and no rest; a slash at
+    /// the end of a longer path is a last literal segment that is empty.
     pub segments: Vec<Segment>,
     /// `/*` at the end: any rest, also none (`/v1/*` matches `/v1`, `/v1/` and below).
     pub rest: bool,
@@ -386,4 +414,3 @@ pub enum Dialect {
     /// Amazon Bedrock's binary event streams.
     Bedrock,
 }
-

@@ -1,0 +1,250 @@
+//! `compare`: the same load on each proxy in turn, several rounds. `smoke`: the same, tiny.
+//!
+//! Invariant: the proxy has one core, backend and clients another; each contender is started fresh
+//! in each round, and the order rotates, so that neither warmth nor drift favours one of them.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::backend;
+use crate::contender::{Contender, Kind, Setup};
+use crate::error::{LoadError, Result, While};
+use crate::plan::Plan;
+use crate::process::{pin, raise_file_limit};
+use crate::report::{Run, table, weather};
+use crate::workload::{self, Sizes, Values};
+
+/// `compare`: nginx, a bare relay and the gateway under the same load.
+#[derive(Debug, clap::Args)]
+pub struct CompareArgs {
+    /// The proxies to measure.
+    #[arg(long, value_enum, value_delimiter = ',', default_values = ["relay", "nginx", "deltaway"])]
+    only: Vec<Kind>,
+    /// How often everything is measured.
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..=100))]
+    rounds: u16,
+    /// Paced streams at once.
+    #[arg(long, default_value_t = Sizes::FULL.streams, value_parser = clap::value_parser!(u64).range(1..=8_000))]
+    streams: u64,
+    /// Events per second of each stream.
+    #[arg(long, default_value_t = Sizes::FULL.rate, value_parser = clap::value_parser!(u64).range(1..=1_000))]
+    rate: u64,
+    /// Seconds that the paced streams are measured for.
+    #[arg(long, default_value_t = Sizes::FULL.stream_seconds)]
+    seconds: f64,
+    /// Silent streams at once.
+    #[arg(long, default_value_t = Sizes::FULL.idle, value_parser = clap::value_parser!(u64).range(1..=8_000))]
+    idle: u64,
+    /// Connections for short answers.
+    #[arg(long, default_value_t = Sizes::FULL.connections, value_parser = clap::value_parser!(u64).range(1..=8_000))]
+    connections: u64,
+    /// Where the raw numbers go.
+    #[arg(long, default_value = "target/load/compare.json")]
+    json: PathBuf,
+    #[command(flatten)]
+    proxies: ProxyArgs,
+}
+
+/// `smoke`: every workload, tiny; nothing may be lost, no time is judged.
+#[derive(Debug, clap::Args)]
+pub struct SmokeArgs {
+    /// The proxies to try.
+    #[arg(long, value_enum, value_delimiter = ',', default_values = ["relay", "deltaway"])]
+    only: Vec<Kind>,
+    #[command(flatten)]
+    proxies: ProxyArgs,
+}
+
+/// The proxies' binaries and cores.
+#[derive(Debug, clap::Args)]
+struct ProxyArgs {
+    /// The gateway's binary; without it `cargo build --release` makes target/release/deltaway.
+    #[arg(long, value_name = "PATH")]
+    gateway_bin: Option<PathBuf>,
+    /// nginx's binary.
+    #[arg(long, value_name = "PATH", default_value = "nginx")]
+    nginx_bin: PathBuf,
+    /// The core of the proxy under test.
+    #[arg(long, default_value_t = 0)]
+    proxy_core: usize,
+    /// The core of backend and clients.
+    #[arg(long, default_value_t = 1)]
+    load_core: usize,
+}
+
+/// Measures and prints the table.
+pub async fn compare(args: CompareArgs) -> Result<()> {
+    let sizes = Sizes {
+        streams: args.streams,
+        rate: args.rate,
+        stream_seconds: args.seconds.clamp(0.1, 600.0),
+        idle: args.idle,
+        connections: args.connections,
+        ..Sizes::FULL
+    };
+    let mut kinds = args.only;
+    kinds.sort_unstable();
+    kinds.dedup();
+    let setup = prepare(&args.proxies, &kinds, &sizes)?;
+    let mut runs = Vec::new();
+    for round in 1..=usize::from(args.rounds) {
+        for place in 0..kinds.len() {
+            let kind = kinds[(place + round - 1) % kinds.len()];
+            eprint!("round {round} of {}: {:<10}\r", args.rounds, kind.name());
+            runs.push(measure(round, kind, &setup.0, &sizes).await);
+        }
+        // Written after each round: what was measured outlives an interruption.
+        write_json(&args.json, &sizes, &runs)?;
+    }
+    println!("{}", table(&runs, &kinds));
+    println!("{}", weather(&runs, &kinds));
+    println!("raw numbers: {}", args.json.display());
+    faults(&runs)
+}
+
+/// Runs everything once, tiny.
+pub async fn smoke(args: SmokeArgs) -> Result<()> {
+    let sizes = Sizes::SMOKE;
+    let setup = prepare(&args.proxies, &args.only, &sizes)?;
+    let mut runs = Vec::new();
+    for kind in args.only {
+        runs.push(measure(1, kind, &setup.0, &sizes).await);
+        println!(
+            "{}: {}",
+            kind.name(),
+            runs.last()
+                .and_then(|run| run.fault.as_deref())
+                .unwrap_or("nothing lost, nothing failed")
+        );
+    }
+    faults(&runs)
+}
+
+/// Pins this process, starts the backend in it, and finds the gateway.
+fn prepare(
+    args: &ProxyArgs,
+    kinds: &[Kind],
+    sizes: &Sizes,
+) -> Result<(Setup, tokio::task::JoinHandle<Result<()>>)> {
+    let gateway = match &args.gateway_bin {
+        Some(path) => path.clone(),
+        None if kinds.contains(&Kind::Deltaway) => build_gateway()?,
+        None => PathBuf::new(),
+    };
+    // Each stream has two sockets here and two in the proxy.
+    let (files, wanted) = (
+        raise_file_limit(),
+        2 * sizes.idle.max(sizes.streams).max(sizes.connections) + 200,
+    );
+    if files < wanted {
+        return Err(LoadError::Usage(format!(
+            "{wanted} open files are needed, the limit is {files} (ulimit -Hn)"
+        )));
+    }
+    pin(args.load_core)?;
+    let listener = backend::listen(([127, 0, 0, 1], 0).into())?;
+    let address = listener.local_addr().while_doing("listening")?;
+    let backend = tokio::spawn(backend::serve(listener, Plan::Hold));
+    let setup = Setup {
+        gateway,
+        nginx: args.nginx_bin.clone(),
+        backend: address,
+        proxy_core: args.proxy_core,
+        load_core: args.load_core,
+    };
+    Ok((setup, backend))
+}
+
+/// Builds the gateway as it is released. `cargo bench` itself has just put a less optimised one in the
+/// same place, so this runs even when a file is there.
+fn build_gateway() -> Result<PathBuf> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let build = Command::new(cargo)
+        .args(["build", "--release", "--bin", "deltaway"])
+        .current_dir(root)
+        .status()
+        .while_doing("starting cargo")?;
+    if !build.success() {
+        return Err(LoadError::Contender("cargo build --release failed".into()));
+    }
+    let target =
+        std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
+    Ok(target.join("release/deltaway"))
+}
+
+async fn measure(round: usize, kind: Kind, setup: &Setup, sizes: &Sizes) -> Run {
+    let mut values = BTreeMap::new();
+    let fault = all_workloads(kind, setup, sizes, &mut values)
+        .await
+        .err()
+        .map(|error| error.to_string());
+    Run {
+        round,
+        contender: kind.name(),
+        values,
+        fault,
+    }
+}
+
+async fn all_workloads(
+    kind: Kind,
+    setup: &Setup,
+    sizes: &Sizes,
+    values: &mut BTreeMap<&'static str, f64>,
+) -> Result<()> {
+    let contender = Contender::start(kind, setup).await?;
+    let (target, meter) = (contender.target(), contender.meter(setup)?);
+    let explain = |result: Result<Values>| {
+        result.map_err(|error| {
+            LoadError::Failed(
+                format!("{error}\n{}", contender.log())
+                    .trim_end()
+                    .to_owned(),
+            )
+        })
+    };
+    values.extend(explain(
+        workload::paced(&target, sizes, Some(&meter)).await,
+    )?);
+    values.extend(explain(
+        workload::answers(&target, sizes, Some(&meter)).await,
+    )?);
+    values.extend(explain(workload::bulk(&target, sizes, Some(&meter)).await)?);
+    drop(contender);
+    // Memory that earlier loads left with the allocator would hide the cost of a stream.
+    let contender = Contender::start(kind, setup).await?;
+    let idle = workload::idle(&contender.target(), sizes, Some(&contender.meter(setup)?)).await;
+    values
+        .extend(idle.map_err(|error| LoadError::Failed(format!("{error}\n{}", contender.log())))?);
+    Ok(())
+}
+
+fn write_json(path: &Path, sizes: &Sizes, runs: &[Run]) -> Result<()> {
+    let json = serde_json::json!({ "sizes": sizes, "runs": runs });
+    if let Some(directory) = path.parent() {
+        fs::create_dir_all(directory).while_doing(format!("making {}", directory.display()))?;
+    }
+    fs::write(path, format!("{json:#}\n")).while_doing(format!("writing {}", path.display()))
+}
+
+fn faults(runs: &[Run]) -> Result<()> {
+    let faults: Vec<String> = runs
+        .iter()
+        .filter_map(|run| {
+            Some(format!(
+                "{} in round {}: {}",
+                run.contender,
+                run.round,
+                run.fault.as_ref()?
+            ))
+        })
+        .collect();
+    if faults.is_empty() {
+        Ok(())
+    } else {
+        Err(LoadError::Failed(faults.join("\n")))
+    }
+}

@@ -1,0 +1,66 @@
+//! What a client asks the backend for: the order travels in the request's own JSON body.
+//!
+//! Invariant: the order passes any proxy untouched, since it is part of an ordinary
+//! `POST /v1/chat/completions`; a proxy under test needs no knowledge of this tool.
+
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+/// What the backend shall answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Plan {
+    /// An event stream: the first event at once, the others paced.
+    Paced {
+        /// Events in all, without the closing `[DONE]`.
+        events: u64,
+        /// From one event to the next, in microseconds.
+        interval_us: u64,
+        /// From the first event to the second, in microseconds (spreads streams in time).
+        phase_us: u64,
+    },
+    /// One event, then silence until the client leaves.
+    Hold,
+    /// A small JSON answer with Content-Length.
+    Answer {
+        /// Length of the body in bytes (no less than the JSON around it).
+        bytes: usize,
+    },
+    /// A large answer with Content-Length, as fast as it is taken.
+    Bulk {
+        /// Length of the body in bytes.
+        bytes: u64,
+    },
+}
+
+#[derive(Deserialize)]
+struct Order {
+    #[serde(default)]
+    stream: bool,
+    load: Option<Plan>,
+}
+
+impl Plan {
+    /// The request body that orders this plan.
+    pub fn body(&self) -> String {
+        let stream = matches!(self, Self::Paced { .. } | Self::Hold);
+        json!({
+            "model": "load",
+            "stream": stream,
+            "messages": [{ "role": "user", "content": "Say something at the pace that is asked for." }],
+            "load": self,
+        })
+        .to_string()
+    }
+
+    /// The plan in a request body; one that names none gets `default` for streams, else an answer.
+    pub fn of_body(body: &[u8], default: Self) -> Self {
+        match serde_json::from_slice::<Order>(body) {
+            Ok(Order {
+                load: Some(plan), ..
+            }) => plan,
+            Ok(Order { stream: true, .. }) => default,
+            _ => Self::Answer { bytes: 300 },
+        }
+    }
+}

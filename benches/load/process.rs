@@ -1,0 +1,160 @@
+//! Processes as the kernel accounts for them: CPU time, memory, cores, limits.
+//!
+//! Invariant: CPU time comes from the scheduler's own nanosecond count (`schedstat`), user and system
+//! together, over every thread of every process of the proxy under test. Linux only, as is nginx's
+//! epoll that it is compared with.
+
+use std::fs;
+use std::path::Path;
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustix::thread::{CpuSet, sched_setaffinity};
+
+use crate::clock::now_ns;
+use crate::error::{LoadError, Result, While};
+
+/// The kernel's unit of time in `/proc/stat`: USER_HZ, which is 100 on every Linux of today.
+const TICK_NS: u64 = 10_000_000;
+
+/// Pins this process (and the children it starts) to one core.
+pub fn pin(core: usize) -> Result<()> {
+    let mut set = CpuSet::new();
+    set.set(core);
+    sched_setaffinity(None, &set).while_doing(format!("pinning to core {core}"))
+}
+
+/// Raises the limit of open files as far as it goes; returns it.
+pub fn raise_file_limit() -> u64 {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit {
+        current: limit.maximum,
+        maximum: limit.maximum,
+    };
+    let limit = if setrlimit(Resource::Nofile, raised).is_ok() {
+        limit.maximum
+    } else {
+        limit.current
+    };
+    limit.unwrap_or(u64::MAX)
+}
+
+/// Reads what the processes of one proxy have used.
+pub struct Meter {
+    pids: Vec<u32>,
+    proxy_core: usize,
+    load_core: usize,
+}
+
+/// Counts since some time in the past; subtract two.
+#[derive(Debug, Clone, Copy)]
+pub struct Reading {
+    /// When it was taken, in nanoseconds.
+    pub at_ns: u64,
+    /// CPU time of the proxy.
+    pub cpu_ns: u64,
+    /// Busy time of the proxy's core, whoever used it.
+    pub proxy_core_ns: u64,
+    /// Busy time of the core of backend and clients, whoever used it.
+    pub load_core_ns: u64,
+}
+
+impl Meter {
+    /// A meter for a process and the children it has now.
+    pub fn new(pid: u32, proxy_core: usize, load_core: usize) -> Result<Self> {
+        let mut pids = vec![pid];
+        for entry in fs::read_dir("/proc")
+            .while_doing("reading /proc")?
+            .flatten()
+        {
+            let child = entry
+                .file_name()
+                .to_str()
+                .and_then(|name| name.parse().ok());
+            if let Some(child) = child.filter(|_| parent(&entry.path()) == Some(pid)) {
+                pids.push(child);
+            }
+        }
+        Ok(Self {
+            pids,
+            proxy_core,
+            load_core,
+        })
+    }
+
+    /// The counts now.
+    pub fn read(&self) -> Result<Reading> {
+        let stat = fs::read_to_string("/proc/stat").while_doing("reading /proc/stat")?;
+        Ok(Reading {
+            at_ns: now_ns(),
+            cpu_ns: self.cpu_ns()?,
+            proxy_core_ns: busy_ns(&stat, self.proxy_core),
+            load_core_ns: busy_ns(&stat, self.load_core),
+        })
+    }
+
+    fn cpu_ns(&self) -> Result<u64> {
+        let mut sum = 0;
+        for pid in &self.pids {
+            let tasks = format!("/proc/{pid}/task");
+            for task in fs::read_dir(&tasks)
+                .while_doing(format!("reading {tasks}"))?
+                .flatten()
+            {
+                // A thread may end between the two reads; it then has little to tell.
+                let stat = fs::read_to_string(task.path().join("schedstat")).unwrap_or_default();
+                sum += stat
+                    .split(' ')
+                    .next()
+                    .and_then(|time| time.parse::<u64>().ok())
+                    .unwrap_or(0);
+            }
+        }
+        Ok(sum)
+    }
+
+    /// Memory in bytes: the proportional set size, so that what a master shares with its worker counts once.
+    pub fn memory(&self) -> Result<u64> {
+        let mut sum = 0;
+        for pid in &self.pids {
+            let path = format!("/proc/{pid}/smaps_rollup");
+            let rollup = fs::read_to_string(&path).while_doing(format!("reading {path}"))?;
+            let line = rollup.lines().find_map(|line| line.strip_prefix("Pss:"));
+            let kilobytes =
+                line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok());
+            sum +=
+                kilobytes.ok_or_else(|| LoadError::Contender(format!("no Pss in {path}")))? * 1024;
+        }
+        Ok(sum)
+    }
+}
+
+fn parent(process: &Path) -> Option<u32> {
+    let stat = fs::read_to_string(process.join("stat")).ok()?;
+    // The name in parentheses may hold anything; the parent is the second field after it.
+    stat.rsplit_once(')')?
+        .1
+        .split_whitespace()
+        .nth(1)?
+        .parse()
+        .ok()
+}
+
+fn busy_ns(stat: &str, core: usize) -> u64 {
+    let name = format!("cpu{core} ");
+    let Some(line) = stat.lines().find_map(|line| line.strip_prefix(&name)) else {
+        return 0;
+    };
+    let ticks: Vec<u64> = line
+        .split_whitespace()
+        .filter_map(|tick| tick.parse().ok())
+        .collect();
+    // user nice system idle iowait irq softirq steal: all but the fourth and the fifth.
+    let busy: u64 = ticks
+        .iter()
+        .take(8)
+        .enumerate()
+        .filter(|(at, _)| !matches!(at, 3 | 4))
+        .map(|(_, t)| t)
+        .sum();
+    busy * TICK_NS
+}

@@ -1,0 +1,196 @@
+//! The threads of a running gateway.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use tokio::runtime::{Builder, Runtime};
+use tokio::sync::watch;
+
+use crate::admin::{self, Admin};
+use crate::config::{Config, Endpoint};
+use crate::metrics::Metrics;
+use crate::relay::{Plane, PlaneFault, Registry};
+use crate::server::{self, Gateway, Shutdown};
+use crate::upstream::Pool;
+use crate::demo;
+
+/// How often idle connections to upstreams are looked through.
+const SWEEP: Duration = Duration::from_secs(1);
+
+/// Why a gateway did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartFault {
+    /// An address cannot be listened on.
+    #[error("cannot listen on {address}: {source}")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// The configuration cannot be put to work on this machine.
+    #[error(transparent)]
+    Plane(#[from] PlaneFault),
+    /// The system gave no thread or no reactor.
+    #[error("cannot start a worker: {0}")]
+    Worker(#[from] io::Error),
+}
+
+/// A gateway that runs. Dropping it ends it at once; [`Running::stop`] drains it.
+#[derive(Debug)]
+pub struct Running {
+    /// Where clients are served.
+    pub address: SocketAddr,
+    /// Where operators are served.
+    pub admin: Option<SocketAddr>,
+    ready: Arc<AtomicBool>,
+    shutdown: watch::Sender<Shutdown>,
+    drain: Duration,
+    threads: Vec<JoinHandle<()>>,
+}
+
+/// Starts a gateway; it serves when this returns.
+///
+/// # Errors
+///
+/// [`StartFault`]; nothing runs then.
+pub fn start(config: Config) -> Result<Running, StartFault> {
+    let listener = listen(config.server.listen)?;
+    let address = listener.local_addr()?;
+    let admin_listener =
+        config.admin.as_ref().map(|admin| listen(admin.listen)).transpose()?;
+    let admin = admin_listener.as_ref().map(TcpListener::local_addr).transpose()?;
+    let demo_listener = if has_demo(&config) {
+        Some(listen(SocketAddr::from(([127, 0, 0, 1], 0)))?)
+    } else {
+        None
+    };
+    let demo = demo_listener.as_ref().map(TcpListener::local_addr).transpose()?;
+    let server = config.server.clone();
+    let plane = Plane::build(Arc::new(config), &Registry::new(demo))?;
+    let plane = Arc::new(ArcSwap::from_pointee(plane));
+    let metrics = Arc::new(Metrics::new());
+    let ready = Arc::new(AtomicBool::new(true));
+    let (shutdown, told) = watch::channel(Shutdown::No);
+    let workers = server.workers.unwrap_or_else(|| {
+        std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
+    });
+    let mut threads = Vec::with_capacity(workers + 1);
+    for worker in 0..workers {
+        let pool = Arc::new(Pool::default());
+        let gateway = Gateway::new(plane.clone(), pool.clone(), metrics.clone());
+        let share = server.max_connections.div_ceil(workers).max(1);
+        let serving = server::serve(listener.try_clone()?, Arc::new(gateway), share, told.clone());
+        let work = async move {
+            tokio::select! {
+                ended = serving => log_end(ended),
+                () = sweep(pool) => {}
+            }
+        };
+        threads.push(thread(format!("worker-{worker}"), work)?);
+    }
+    let service = Arc::new(Admin { metrics, ready: ready.clone() });
+    threads.push(thread("admin".to_owned(), beside(admin_listener, demo_listener, service, told))?);
+    Ok(Running { address, admin, ready, shutdown, drain: server.drain, threads })
+}
+
+impl Running {
+    /// Takes no more requests, lets what runs come to its end for as long as the configuration gives
+    /// it, and closes the rest.
+    pub fn stop(mut self) {
+        self.ready.store(false, Ordering::Relaxed);
+        self.shutdown.send_replace(Shutdown::Drain);
+        let shutdown = self.shutdown.clone();
+        let (limit, last) = (self.drain, self.threads.pop());
+        // The limit is kept by a thread of its own that ends early when all workers have.
+        let (done, waiting) = std::sync::mpsc::channel::<()>();
+        let limiter = std::thread::spawn(move || {
+            if waiting.recv_timeout(limit) == Err(std::sync::mpsc::RecvTimeoutError::Timeout) {
+                shutdown.send_replace(Shutdown::Now);
+            }
+        });
+        for thread in self.threads.drain(..) {
+            let _ = thread.join();
+        }
+        drop(done);
+        let _ = limiter.join();
+        self.shutdown.send_replace(Shutdown::Now);
+        if let Some(last) = last {
+            let _ = last.join();
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.shutdown.send_replace(Shutdown::Now);
+    }
+}
+
+fn listen(address: SocketAddr) -> Result<TcpListener, StartFault> {
+    server::bind(address).map_err(|source| StartFault::Listen { address, source })
+}
+
+fn has_demo(config: &Config) -> bool {
+    config.upstreams.values().any(|upstream| upstream.endpoints.contains(&Endpoint::Demo))
+}
+
+/// A thread with a runtime of its own that ends with `work`.
+fn thread(
+    name: String,
+    work: impl Future<Output = ()> + Send + 'static,
+) -> Result<JoinHandle<()>, io::Error> {
+    let runtime: Runtime = Builder::new_current_thread().enable_all().build()?;
+    std::thread::Builder::new().name(name).spawn(move || {
+        runtime.block_on(work);
+        // A look-up of a name may hang in the system for longer than anybody wants to wait.
+        runtime.shutdown_background();
+    })
+}
+
+/// What runs beside the workers: the admin listener and the demo, until all is over.
+async fn beside(
+    admin: Option<TcpListener>,
+    demo: Option<TcpListener>,
+    service: Arc<Admin>,
+    mut told: watch::Receiver<Shutdown>,
+) {
+    let admin = async {
+        match admin {
+            Some(listener) => log_end(admin::serve(listener, service).await),
+            None => std::future::pending().await,
+        }
+    };
+    let demo = async {
+        match demo.map(tokio::net::TcpListener::from_std) {
+            Some(Ok(listener)) => match demo::serve(listener).await {},
+            Some(Err(error)) => tracing::error!(%error, "the demo cannot be served"),
+            None => {}
+        }
+        std::future::pending::<()>().await;
+    };
+    tokio::select! {
+        () = admin => {}
+        () = demo => {}
+        _ = told.wait_for(|told| *told == Shutdown::Now) => {}
+    }
+}
+
+fn log_end(ended: io::Result<()>) {
+    if let Err(error) = ended {
+        tracing::error!(%error, "a listener ended");
+    }
+}
+
+async fn sweep(pool: Arc<Pool>) {
+    let mut ticks = tokio::time::interval(SWEEP);
+    loop {
+        ticks.tick().await;
+        pool.sweep();
+    }
+}

@@ -1,0 +1,189 @@
+//! The forms a text can have to be: their names in words, and patterns for editors.
+//!
+//! The patterns are a help while typing, looser than the checks that compile a value, and never
+//! stricter; a text with a `$` in it passes them all, since it is known only once expanded.
+
+/// A form of text.
+pub(in crate::config) struct Form {
+    /// What it is, in words, with an example.
+    pub(in crate::config) words: &'static str,
+    /// A regular expression over the whole text, in the dialect of JSON Schema.
+    pub(in crate::config) pattern: &'static str,
+    /// Texts that are of this form, and texts that are not; held against the pattern by a test.
+    #[cfg_attr(
+        not(test),
+        allow(dead_code, reason = "the test of the patterns reads it")
+    )]
+    pub(in crate::config) samples: (&'static [&'static str], &'static [&'static str]),
+}
+
+/// `127.0.0.1:8080`.
+pub(in crate::config) static ADDRESS: Form = Form {
+    words: "an address and port such as `\"127.0.0.1:8080\"` or `\"[::1]:8080\"`",
+    pattern: r"([0-9]{1,3}(\.[0-9]{1,3}){3}|\[[0-9A-Fa-f:.]+\]):[0-9]{1,5}",
+    samples: (
+        &["0.0.0.0:80", "[::1]:8080"],
+        &["localhost:80", ":8080", "1.2.3.4"],
+    ),
+};
+
+/// `10.0.0.0/8`.
+pub(in crate::config) static NETWORK: Form = Form {
+    words: "an IP address or network such as `\"10.0.0.0/8\"`",
+    pattern: r"[0-9A-Fa-f:.]+(/[0-9]{1,3})?",
+    samples: (
+        &["10.0.0.0/8", "::1", "fd00::/8"],
+        &["example.com", "10.0.0.0/"],
+    ),
+};
+
+/// A `tracing` filter.
+pub(in crate::config) static FILTER: Form = Form {
+    words: "a level such as `\"info\"`, or a filter such as `\"info,deltaway=debug\"`",
+    pattern: r".+",
+    samples: (&["info", "warn,deltaway=debug"], &[""]),
+};
+
+/// `sha256:` and 64 digits.
+pub(in crate::config) static HASH: Form = Form {
+    words: "`\"sha256:…\"` with 64 hexadecimal digits",
+    pattern: r"sha256:[0-9A-Fa-f]{64}",
+    samples: (
+        &["sha256:2CF24DBA5FB0A30E26E83B2AC5B9E29E1B161E5C1FA7425E73043362938B9824"],
+        &[
+            "sha256:2c",
+            "2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824",
+        ],
+    ),
+};
+
+/// `https://host/base`.
+pub(in crate::config) static URL: Form = Form {
+    words: "a URL such as `\"https://api.example.com/base\"`, or `\"builtin:demo\"`",
+    pattern: r"builtin:demo|[Hh][Tt][Tt][Pp][Ss]?://[^/?#@]+(/[^?#]*)?",
+    samples: (
+        &["http://[::1]:9000", "https://a.example/v1", "builtin:demo"],
+        &[
+            "ftp://a",
+            "http://u@a",
+            "http://a?b",
+            "a:80",
+            "builtin:other",
+        ],
+    ),
+};
+
+/// A header's name.
+pub(in crate::config) static HEADER_NAME: Form = Form {
+    words: "the name of a header",
+    pattern: r"[!#$%&'*+.^_`|~0-9A-Za-z-]+",
+    samples: (&["x-api-key", "*"], &["", "a b", "a:"]),
+};
+
+/// A header's value.
+pub(in crate::config) static HEADER_VALUE: Form = Form {
+    words: "the value of a header",
+    pattern: r"[^\r\n]*",
+    samples: (&["", "no-cache, no-store"], &["a\nb"]),
+};
+
+/// A query parameter's name.
+pub(in crate::config) static QUERY_NAME: Form = Form {
+    words: "the name of a query parameter",
+    pattern: r".+",
+    samples: (&["key"], &[""]),
+};
+
+/// Any text.
+pub(in crate::config) static TEXT: Form = Form {
+    words: "text",
+    pattern: r"[^\u0000]*",
+    samples: (&["", "anything"], &["\0"]),
+};
+
+/// A host of a route.
+pub(in crate::config) static HOST: Form = Form {
+    words: "a host such as `\"api.example.com\"` or `\"*.example.com\"`",
+    pattern: r"(\*\.)?[0-9A-Za-z_-]+(\.[0-9A-Za-z_-]+)*\.?|\[[0-9A-Fa-f:.]+\]",
+    samples: (
+        &["localhost", "*.example.com", "127.0.0.1", "[::1]"],
+        &["*", "a.*.com", "a:80", "http://a"],
+    ),
+};
+
+/// A path of a route.
+pub(in crate::config) static PATH: Form = Form {
+    words: "a path such as `\"/exact\"`, `\"/prefix/*\"` or `\"/users/{id}/events\"`",
+    pattern: r"/[^*?#]*(/\*)?|/\*",
+    samples: (
+        &["/", "/*", "/v1/*", "/users/{id}/events"],
+        &["v1", "/a*", "/a/*/b", "/a?b"],
+    ),
+};
+
+/// A path to rewrite to.
+pub(in crate::config) static REWRITE: Form = Form {
+    words: "a path such as `\"/api/v1\"`",
+    pattern: r"/[^*?#{}]*",
+    samples: (&["/", "/api/v1"], &["api", "/a/*", "/{id}"]),
+};
+
+/// An HTTP method.
+pub(in crate::config) static METHOD: Form = Form {
+    words: "a method such as `\"POST\"`",
+    pattern: r"[A-Z][A-Z0-9_-]*",
+    samples: (&["GET", "M-SEARCH"], &["get", "", "GET POST"]),
+};
+
+/// A model of a route.
+pub(in crate::config) static MODEL: Form = Form {
+    words: "a model such as `\"gpt-4o\"` or `\"gpt-*\"`",
+    pattern: r"[^*]+\*?|\*",
+    samples: (
+        &["gpt-4o", "gpt-*", "*", "meta-llama/Llama 3"],
+        &["", "*-mini", "a*b", "a**"],
+    ),
+};
+
+/// A model as an upstream knows it.
+pub(in crate::config) static MODEL_NAME: Form = Form {
+    words: "the name of a model",
+    pattern: r".+",
+    samples: (&["gpt-4o"], &[""]),
+};
+
+/// The name of a key, an upstream or a route.
+pub(in crate::config) static NAME: Form = Form {
+    words: "a name: letters, digits, `-`, `_`, `.`",
+    pattern: r"[0-9A-Za-z_.-]+",
+    samples: (&["chat", "gpt-4.1_mini"], &["", "a b", "ü"]),
+};
+
+/// The name of an upstream, referred to.
+pub(in crate::config) static UPSTREAM_NAME: Form = Form {
+    words: "the name of an upstream",
+    pattern: NAME.pattern,
+    samples: NAME.samples,
+};
+
+/// The name of a key, referred to.
+pub(in crate::config) static CALLER_NAME: Form = Form {
+    words: "the name of a key",
+    pattern: NAME.pattern,
+    samples: NAME.samples,
+};
+
+/// An origin.
+pub(in crate::config) static ORIGIN: Form = Form {
+    words: "an origin such as `\"https://app.example.com\"`, or `\"*\"`",
+    pattern: r"\*|[a-z][a-z0-9+.-]*://[^/?#@]+",
+    samples: (
+        &[
+            "*",
+            "https://app.example.com",
+            "http://localhost:3000",
+            "tauri://localhost",
+        ],
+        &["app.example.com", "https://a/", "null"],
+    ),
+};

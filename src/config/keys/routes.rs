@@ -1,0 +1,145 @@
+//! `[routes.NAME]` and the tables in it.
+
+use std::time::Duration;
+
+use super::server::ANY_TIME;
+use super::{
+    CALLER_NAME, CLOCKS, Fallback, HEADER_NAME, HEADER_VALUE, HOST, Key, Kind, METHOD, MODEL,
+    MODEL_NAME, ORIGIN, PATH, REWRITE, TEXT, Table, UPSTREAM_NAME, table,
+};
+use crate::config::values::Limit;
+
+/// The words of `dialect`, `auto` first, then in the order of `Dialect`.
+pub(in crate::config) const DIALECTS: &[&str] = &[
+    "auto",
+    "plain",
+    "openai-chat",
+    "openai-text",
+    "openai-responses",
+    "anthropic-messages",
+    "gemini",
+    "ollama",
+    "bedrock",
+];
+
+table! {
+    /// `[routes.NAME]`.
+    ROUTE {
+        about: "What a request must be like, and where it goes then. The order of routes in the file \
+                carries no meaning; `deltaway explain` says which route a request takes, and why.",
+        example: "[routes.chat]\npath = \"/v1/*\"\nmodel = [\"gpt-*\", \"o3\"]\nto = \"openai\"\n\
+                  allow = [\"web\", \"batch\"]\n\n\
+                  [routes.events]\nhost = \"*.example.com\"\npath = \"/users/{id}/events\"\n\
+                  method = \"GET\"\nto = \"local\"\nheartbeat = \"30s\"\n",
+        forms: &[]
+    }
+    ROUTE_HOST = ("host", Kind::OneOrMore(&Kind::Text(&HOST)), Fallback::Absent("any"),
+        "The host asked for, without port. `*.example.com` is any name below `example.com`, not \
+         `example.com` itself.");
+    ROUTE_PATH = ("path", Kind::Text(&PATH), Fallback::Required,
+        "The path. `/exact` is this path alone; `/prefix/*` is `/prefix`, `/prefix/` and everything \
+         below; `{id}` is any one segment that is not empty. Compared after percent-decoding, segment by \
+         segment.");
+    ROUTE_METHOD = ("method", Kind::OneOrMore(&Kind::Text(&METHOD)), Fallback::Absent("any"),
+        "The method. A path that is known but not with this method is answered 405.");
+    ROUTE_QUERY = ("query", Kind::Map(&Kind::Text(&TEXT)), Fallback::Absent("any"),
+        "Query parameters that all have to be there with exactly these values, after decoding.");
+    ROUTE_HEADER = ("header", Kind::Map(&Kind::Text(&HEADER_VALUE)), Fallback::Absent("any"),
+        "Headers that all have to be there with exactly these values.");
+    ROUTE_MODEL = ("model", Kind::OneOrMore(&Kind::Text(&MODEL)), Fallback::Absent("any, and none"),
+        "The model asked for, in the JSON body or in the path where the model API has it there. A `*` at \
+         the end is any rest. The body is held until the model is found: see `model_within`.");
+    ROUTE_TO = ("to", Kind::OneOrMore(&Kind::TextOrTable(&UPSTREAM_NAME, &TARGET)), Fallback::Required,
+        "The upstream, or several in order of preference.");
+    ROUTE_REWRITE = ("rewrite", Kind::Text(&REWRITE), Fallback::Absent("the path as it came"),
+        "Replaces the part of the path that `path` names literally: with `path = \"/openai/*\"` and \
+         `rewrite = \"/\"`, a request for `/openai/v1/models` goes out as `/v1/models`.");
+    ROUTE_REQUEST_HEADERS = ("request_headers", Kind::Table(&HEADERS), Fallback::Absent("none"),
+        "Headers removed and set on the way to the upstream. `host` may be set.");
+    ROUTE_RESPONSE_HEADERS = ("response_headers", Kind::Table(&HEADERS), Fallback::Absent("none"),
+        "Headers removed and set on the way to the client.");
+    ROUTE_ALLOW = ("allow", Kind::List(1, &Kind::Text(&CALLER_NAME)), Fallback::Absent("everybody"),
+        "The keys whose holders are let in; everybody else is answered 401. The key a caller shows here is \
+         not sent to the upstream.");
+    ROUTE_OPEN = ("open", Kind::Flag, Fallback::Flag(false),
+        "States that everybody who reaches the listener may use the credentials put in for this route. \
+         Without it, a route that puts in credentials, has no `allow` and listens beyond loopback is a \
+         fault.");
+    ROUTE_CORS = ("cors", Kind::Table(&CORS), Fallback::Absent("left to the upstream"),
+        "Cross-origin rules for browsers. Preflights are then answered here, and the upstream's own CORS \
+         headers are replaced.");
+    ROUTE_MAX_BODY = ("max_body", Kind::Size(0, i64::MAX as u64), Fallback::Size(32 << 20),
+        "Largest request body; a larger one is answered 413. Bodies are not kept, so this costs no memory \
+         by itself.");
+    ROUTE_MODEL_WITHIN = ("model_within", Kind::Size(1, 1 << 30), Fallback::Size(32 << 20),
+        "How much of a body may be held in memory to find `model` in it; a body whose model stands later is \
+         answered 413. Only where a route asks for a model.");
+    ROUTE_HEARTBEAT = ("heartbeat", Kind::Limit,
+        Fallback::Limit(Limit::After(Duration::from_secs(15))),
+        "A comment (`:` and an empty line) is put into an event stream that was silent this long, so that \
+         nothing on the way takes the connection for dead. Starts with the head; every byte sent resets \
+         it. Never inside an event, never in a body that is compressed or no event stream.");
+    ROUTE_EARLY_HEAD = ("early_head", Kind::Limit, Fallback::Limit(Limit::Off),
+        "Answers the head of an event stream when the upstream has sent none for this long, and lets \
+         heartbeats begin: for load balancers in front that cut a silent request. Starts with the \
+         attempt. Once it was sent, the status is 200 for good, and a refusal of the upstream arrives as \
+         an error event.");
+    ROUTE_CLOCKS = ("clocks", Kind::Table(&CLOCKS), Fallback::Absent("those of the upstream"),
+        "How long things may take.");
+    ROUTE_DIALECT = ("dialect", Kind::Choice(DIALECTS), Fallback::Text(DIALECTS[0]),
+        "The model API spoken here: it decides how a stream is known to be complete and in which words \
+         an error is told. `auto` tells it from method and path; `plain` is none.");
+}
+
+table! {
+    /// An entry of `to` that says more than the upstream.
+    TARGET {
+        about: "An entry of `to` that renames the model. It may also be written inline: \
+                `to = [{ upstream = \"local\", model = \"qwen3\" }, \"openai\"]`.",
+        example: "[routes.small]\npath = \"/v1/chat/completions\"\nmodel = \"small\"\nopen = true\n\n\
+                  [[routes.small.to]]\nupstream = \"local\"\nmodel = \"qwen3\"\n",
+        forms: &[]
+    }
+    TARGET_UPSTREAM = ("upstream", Kind::Text(&UPSTREAM_NAME), Fallback::Required,
+        "The upstream.");
+    TARGET_MODEL = ("model", Kind::Text(&MODEL_NAME), Fallback::Absent("as the caller wrote it"),
+        "The name the upstream knows the model by; put in place of the caller's.");
+}
+
+table! {
+    /// `request_headers` and `response_headers` of a route.
+    HEADERS {
+        about: "Header changes; what is removed is removed first. Headers that belong to one connection \
+                (`connection`, `transfer-encoding`, `upgrade` and the like) and `content-length` are not ours \
+                to change.",
+        example: "[routes.events.request_headers]\nset = { x-tenant = \"eu\" }\nremove = [\"cookie\"]\n\n\
+                  [routes.events.response_headers]\nremove = [\"server\"]\n",
+        forms: &[]
+    }
+    HEADERS_SET = ("set", Kind::Map(&Kind::Text(&HEADER_VALUE)), Fallback::Absent("none"),
+        "Headers set, in place of all values there were.");
+    HEADERS_REMOVE = ("remove", Kind::List(0, &Kind::Text(&HEADER_NAME)), Fallback::Absent("none"),
+        "Headers removed, with all their values.");
+}
+
+table! {
+    /// `cors` of a route.
+    CORS {
+        about: "Which web pages may call this route from a browser.",
+        example: "[routes.chat.cors]\norigins = [\"https://app.example.com\"]\ncredentials = true\n\
+                  expose = [\"x-request-id\"]\n",
+        forms: &[]
+    }
+    CORS_ORIGINS = ("origins", Kind::List(1, &Kind::Text(&ORIGIN)), Fallback::Required,
+        "The origins let in: scheme, host and port as the browser sends them, or `\"*\"` alone.");
+    CORS_METHODS = ("methods", Kind::List(0, &Kind::Text(&METHOD)), Fallback::Absent("what is asked for"),
+        "Methods named to a preflight.");
+    CORS_HEADERS = ("headers", Kind::List(0, &Kind::Text(&HEADER_NAME)), Fallback::Absent("what is asked for"),
+        "Request headers named to a preflight.");
+    CORS_EXPOSE = ("expose", Kind::List(0, &Kind::Text(&HEADER_NAME)), Fallback::Absent("none"),
+        "Response headers that scripts may read.");
+    CORS_CREDENTIALS = ("credentials", Kind::Flag, Fallback::Flag(false),
+        "Whether cookies and `Authorization` of the browser go along; not with `\"*\"`.");
+    CORS_MAX_AGE = ("max_age", ANY_TIME, Fallback::Duration(Duration::from_secs(60 * 60)),
+        "How long a browser may keep a preflight's answer.");
+}

@@ -1,0 +1,121 @@
+//! `[upstreams.NAME]` and the tables in it.
+
+use std::time::Duration;
+
+use super::server::SOME_TIME;
+use super::{Fallback, HEADER_NAME, Key, Kind, QUERY_NAME, Table, URL, show_limit, table};
+use crate::config::clocks::{DEFAULT_CLOCKS, DEFAULT_PLAIN_CLOCKS};
+
+table! {
+    /// `[upstreams.NAME]`.
+    UPSTREAM {
+        about: "A backend, by the name that `to` uses: one address, or several that are used in turn.",
+        example: "[upstreams.openai]\nurl = \"https://api.openai.com\"\n\n\
+                  [upstreams.local]\nendpoints = [\"http://10.0.0.7:8000\", \"http://10.0.0.8:8000\"]\n",
+        forms: &[&["url"], &["endpoints"]]
+    }
+    UPSTREAM_URL = ("url", Kind::Text(&URL), Fallback::Absent("–"),
+        "`http://` or `https://`, a host, perhaps a port, perhaps a path that is put before the path of \
+         every request. No user name, query or fragment. `\"builtin:demo\"` is a demo backend inside \
+         this process.");
+    UPSTREAM_ENDPOINTS = ("endpoints", Kind::List(1, &Kind::Text(&URL)), Fallback::Absent("–"),
+        "Several such URLs, used in turn. `\"builtin:demo\"` only alone.");
+    UPSTREAM_CREDENTIALS = ("credentials", Kind::Table(&CREDENTIALS),
+        Fallback::Absent("the caller's own pass through"),
+        "What proves to the upstream who is calling. The caller's own credentials are removed.");
+    UPSTREAM_CA = ("ca", Kind::File, Fallback::Absent("the system's"),
+        "A PEM file of the certificate authorities to trust, instead of the system's.");
+    UPSTREAM_POOL = ("pool", Kind::Table(&POOL), Fallback::Absent("all defaults"),
+        "Connections kept open between requests.");
+    UPSTREAM_CLOCKS = ("clocks", Kind::Table(&CLOCKS), Fallback::Absent("all defaults"),
+        "How long things may take. A route's own `clocks` outweigh these.");
+}
+
+table! {
+    /// `credentials` of an upstream.
+    CREDENTIALS {
+        about: "What is put into requests to the upstream. A secret written as `\"${NAME:-}\"` may be \
+                empty: the start succeeds, and routes to this upstream answer 503, naming the variable.",
+        example: "[upstreams.openai.credentials]\nbearer = \"${OPENAI_API_KEY:-}\"\n\n\
+                  [upstreams.anthropic]\nurl = \"https://api.anthropic.com\"\n\
+                  credentials = { header = \"x-api-key\", value = { file = \"secrets/anthropic\" } }\n",
+        forms: &[&["bearer"], &["header", "value"], &["query", "value"]]
+    }
+    CREDENTIAL_BEARER = ("bearer", Kind::Secret, Fallback::Absent("–"),
+        "Sent as `Authorization: Bearer SECRET`.");
+    CREDENTIAL_HEADER = ("header", Kind::Text(&HEADER_NAME), Fallback::Absent("–"),
+        "The header that `value` is sent in.");
+    CREDENTIAL_QUERY = ("query", Kind::Text(&QUERY_NAME), Fallback::Absent("–"),
+        "The query parameter that `value` is sent in.");
+    CREDENTIAL_VALUE = ("value", Kind::Secret, Fallback::Absent("–"),
+        "The secret for `header` or `query`.");
+}
+
+table! {
+    /// `{ file = "…" }` where a secret is wanted.
+    SECRET_FILE {
+        about: "",
+        example: "",
+        forms: &[]
+    }
+    SECRET_FILE_PATH = ("file", Kind::File, Fallback::Required,
+        "A file that holds the secret; line breaks at its end are no part of it. Relative to the folder \
+         of the configuration.");
+}
+
+table! {
+    /// `pool` of an upstream.
+    POOL {
+        about: "Connections kept open between requests.",
+        example: "[upstreams.local.pool]\nidle = 16\nkeep = \"2s\"\n",
+        forms: &[]
+    }
+    POOL_IDLE = ("idle", Kind::Count(0, 100_000), Fallback::Count(64),
+        "Idle connections kept for each endpoint by each worker; `0` opens one for each request.");
+    POOL_KEEP = ("keep", SOME_TIME, Fallback::Duration(Duration::from_secs(4)),
+        "How long an idle connection is kept. Starts when it becomes idle. Stay below the servers \
+         behind (llama.cpp and uvicorn close after 5 s): a connection they close under a request costs a \
+         second attempt.");
+}
+
+table! {
+    /// `clocks` of an upstream or a route.
+    CLOCKS {
+        about: "How long things may take. Each is a duration, or `\"off\"`. A route's own outweigh the \
+                upstream's, each by itself. The heartbeats that are sent to clients reset none of them. A \
+                clock that runs out before the head of the answer is sent answers 504; later, it ends the \
+                stream as cut, in the words of its model API.",
+        example: "[upstreams.local.clocks]\nconnect = \"500ms\"\nfirst_event = \"20m\"\n",
+        forms: &[]
+    }
+    CLOCK_CONNECT = ("connect", Kind::Limit, Fallback::Later(|| show_limit(DEFAULT_CLOCKS.connect)),
+        "Until a request could be written: name look-up, TCP, TLS. Starts with the attempt; a \
+         connection from the pool needs none of it.");
+    CLOCK_FIRST_BYTE = ("first_byte", Kind::Limit,
+        Fallback::Later(|| show_limit(DEFAULT_CLOCKS.first_byte)),
+        "Until the whole head of the answer is there. Starts with the attempt; nothing resets it.");
+    CLOCK_FIRST_EVENT = ("first_event", Kind::Limit,
+        Fallback::Later(|| model_or_plain(show_limit(DEFAULT_CLOCKS.first_event),
+            show_limit(DEFAULT_PLAIN_CLOCKS.first_event))),
+        "Until the first event of an event stream is whole; comments are no events. Starts with the \
+         attempt; nothing resets it. A model that thinks before it speaks needs this long.");
+    CLOCK_IDLE = ("idle", Kind::Limit,
+        Fallback::Later(|| model_or_plain(show_limit(DEFAULT_CLOCKS.idle),
+            show_limit(DEFAULT_PLAIN_CLOCKS.idle))),
+        "The longest silence of the upstream. Starts with the head of the answer; every byte read resets it. It \
+         stands still while the client holds us back.");
+    CLOCK_STALL = ("stall", Kind::Limit, Fallback::Later(|| show_limit(DEFAULT_CLOCKS.stall)),
+        "The longest time the client takes no byte. Starts when there are bytes for it; every byte taken \
+         resets it. Until then, its upstream is held back.");
+    CLOCK_TOTAL = ("total", Kind::Limit, Fallback::Later(|| show_limit(DEFAULT_CLOCKS.total)),
+        "From the arrival of the request to the end of the answer. Nothing resets it.");
+}
+
+/// Two defaults in one cell of the reference.
+fn model_or_plain(model: String, plain: String) -> String {
+    if model == plain {
+        model
+    } else {
+        format!("{model}; {plain} where no model API is spoken")
+    }
+}

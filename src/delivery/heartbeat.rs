@@ -1,0 +1,177 @@
+//! The clock of a silent stream: when a heartbeat is due, and when silence has lasted too long.
+//!
+//! One timer serves all limits, and it is not reset by an event: it fires at the earliest moment at
+//! which anything could be due, looks at the stamps, and is set again.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use tokio::time::{Instant, Sleep};
+
+/// What a silence led to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Silence {
+    /// A heartbeat is due, if the stream can bear one at this place.
+    HeartbeatDue,
+    /// The upstream has been silent for longer than it may.
+    Idle(Duration),
+    /// The first event has not come in time.
+    FirstEvent(Duration),
+    /// The whole request has taken too long.
+    Total(Duration),
+}
+
+/// The limits of a stream's silence, and the timer for them.
+#[derive(Debug)]
+pub struct SilenceClock {
+    heartbeat: Option<Duration>,
+    idle: Option<Duration>,
+    first_event: Option<(Instant, Duration)>,
+    total: Option<(Instant, Duration)>,
+    /// When the upstream's present silence began; none while it is not being waited for. Time in
+    /// which the client holds us back is no silence of the upstream.
+    silent: Option<Instant>,
+    /// When something of ours was last sent into this silence.
+    beaten: Option<Instant>,
+    timer: Option<Pin<Box<Sleep>>>,
+}
+
+impl SilenceClock {
+    /// A clock that sends heartbeats every `heartbeat` and allows silence for `idle`.
+    pub fn new(heartbeat: Option<Duration>, idle: Option<Duration>) -> Self {
+        Self {
+            heartbeat,
+            idle,
+            first_event: None,
+            total: None,
+            silent: None,
+            beaten: None,
+            timer: None,
+        }
+    }
+
+    /// Allows `limit` from `since` until [`SilenceClock::first_event_seen`].
+    pub fn limit_first_event(&mut self, since: Instant, limit: Duration) {
+        self.first_event = Some((since, limit));
+    }
+
+    /// Allows `limit` from `since` for the whole.
+    pub fn limit_total(&mut self, since: Instant, limit: Duration) {
+        self.total = Some((since, limit));
+    }
+
+    /// The first event has come.
+    pub fn first_event_seen(&mut self) {
+        self.first_event = None;
+    }
+
+    /// The upstream has sent something.
+    pub fn broken(&mut self) {
+        self.silent = None;
+        self.beaten = None;
+    }
+
+    /// Call when the upstream has nothing: ready when something is due. After
+    /// [`Silence::HeartbeatDue`] the next one is due a whole interval later, sent or not.
+    pub fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Silence> {
+        let mut now = Instant::now();
+        let silent = *self.silent.get_or_insert(now);
+        loop {
+            let (due, what) = match self.next(silent) {
+                Some(next) => next,
+                None => return Poll::Pending,
+            };
+            if due <= now {
+                if what == Silence::HeartbeatDue {
+                    self.beaten = Some(now);
+                }
+                return Poll::Ready(what);
+            }
+            match &mut self.timer {
+                None => self.timer = Some(Box::pin(tokio::time::sleep_until(due))),
+                Some(timer) if timer.deadline() > due || timer.is_elapsed() => {
+                    timer.as_mut().reset(due);
+                }
+                Some(_) => {}
+            }
+            let fired = self.timer.as_mut().is_some_and(|timer| timer.as_mut().poll(cx).is_ready());
+            if !fired {
+                return Poll::Pending;
+            }
+            // It may have fired for an earlier moment than is due now: look again.
+            now = Instant::now();
+        }
+    }
+
+    /// The earliest moment at which something is due.
+    fn next(&self, silent: Instant) -> Option<(Instant, Silence)> {
+        let idle = self.idle.map(|limit| (silent + limit, Silence::Idle(limit)));
+        let first =
+            self.first_event.map(|(since, limit)| (since + limit, Silence::FirstEvent(limit)));
+        let total = self.total.map(|(since, limit)| (since + limit, Silence::Total(limit)));
+        let beat = self
+            .heartbeat
+            .map(|every| (self.beaten.unwrap_or(silent) + every, Silence::HeartbeatDue));
+        // A limit that is due at the same moment outweighs a heartbeat: it stands first.
+        [total, first, idle, beat].into_iter().flatten().min_by_key(|(due, _)| *due)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+
+    use super::*;
+
+    const fn secs(seconds: u64) -> Duration {
+        Duration::from_secs(seconds)
+    }
+
+    async fn next(clock: &mut SilenceClock) -> Silence {
+        poll_fn(|cx| clock.poll(cx)).await
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn heartbeats_come_at_their_interval_until_the_silence_is_too_long() {
+        let mut clock = SilenceClock::new(Some(secs(15)), Some(secs(40)));
+        let start = Instant::now();
+        assert_eq!(next(&mut clock).await, Silence::HeartbeatDue);
+        assert_eq!(start.elapsed(), secs(15));
+        assert_eq!(next(&mut clock).await, Silence::HeartbeatDue);
+        assert_eq!(next(&mut clock).await, Silence::Idle(secs(40)));
+        assert_eq!(start.elapsed(), secs(40));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_event_starts_the_silence_anew_without_touching_the_timer() {
+        let mut clock = SilenceClock::new(Some(secs(15)), None);
+        assert!(tokio::time::timeout(secs(10), next(&mut clock)).await.is_err());
+        clock.broken();
+        let start = Instant::now();
+        assert_eq!(next(&mut clock).await, Silence::HeartbeatDue);
+        assert_eq!(start.elapsed(), secs(15));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn time_in_which_nobody_asked_is_no_silence() {
+        let mut clock = SilenceClock::new(None, Some(secs(5)));
+        clock.broken();
+        tokio::time::advance(secs(60)).await;
+        let start = Instant::now();
+        assert_eq!(next(&mut clock).await, Silence::Idle(secs(5)));
+        assert_eq!(start.elapsed(), secs(5));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_first_event_and_the_whole_have_limits_of_their_own() {
+        let mut clock = SilenceClock::new(None, None);
+        let start = Instant::now();
+        clock.limit_first_event(start, secs(3));
+        clock.limit_total(start, secs(9));
+        assert_eq!(next(&mut clock).await, Silence::FirstEvent(secs(3)));
+        clock.first_event_seen();
+        assert_eq!(next(&mut clock).await, Silence::Total(secs(9)));
+        assert_eq!(start.elapsed(), secs(9));
+    }
+}

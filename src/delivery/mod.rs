@@ -1,0 +1,7 @@
+//! Delivery: bytes onto a client's connection, and what can be told of the client.
+
+mod heartbeat;
+mod socket;
+
+pub use heartbeat::{Silence, SilenceClock};
+pub use socket::{ClientIo, Phase, Socket};

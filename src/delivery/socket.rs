@@ -1,0 +1,298 @@
+//! A client's socket, shared by the HTTP server that reads and writes it and the relay that must know
+//! what only the socket knows: that the client hung up though its bytes are not read yet, that it
+//! takes nothing, and that its close has to be a reset.
+
+use std::io::{self, IoSlice};
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use hyper::rt::{Read, ReadBufCursor, Write};
+use tokio::io::Interest;
+use tokio::net::TcpStream;
+use tokio::time::Sleep;
+
+/// Most bytes taken from a client by one read.
+const READ_SIZE: usize = 16 * 1024;
+
+thread_local! {
+    /// One buffer a worker: bytes go from it to the server's own buffer, which is sized for a head.
+    static READ_BUFFER: std::cell::RefCell<Box<[u8]>> =
+        std::cell::RefCell::new(vec![0; READ_SIZE].into_boxed_slice());
+}
+
+/// What a connection is doing, and since when.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Phase {
+    /// Between two requests.
+    Idle(Instant),
+    /// A request's head is coming in.
+    Head(Instant),
+    /// A request is being served.
+    Busy,
+}
+
+/// A client's connection.
+#[derive(Debug)]
+pub struct Socket {
+    tcp: TcpStream,
+    peer: SocketAddr,
+    opened: Instant,
+    /// Milliseconds since `opened`, with the phase in the two lowest bits: see [`Phase`].
+    phase: AtomicU64,
+    /// How long a write may wait, in milliseconds; 0 is for ever.
+    stall: AtomicU64,
+    stalled: AtomicBool,
+    blocked: AtomicBool,
+    reset: AtomicBool,
+}
+
+const IDLE: u64 = 0;
+const HEAD: u64 = 1;
+const BUSY: u64 = 2;
+
+impl Socket {
+    /// Takes over an accepted connection.
+    ///
+    /// # Errors
+    ///
+    /// When the socket is gone already.
+    pub fn new(tcp: TcpStream, peer: SocketAddr) -> io::Result<Self> {
+        tcp.set_nodelay(true)?;
+        Ok(Self {
+            tcp,
+            peer,
+            opened: Instant::now(),
+            phase: AtomicU64::new(IDLE),
+            stall: AtomicU64::new(0),
+            stalled: AtomicBool::new(false),
+            blocked: AtomicBool::new(false),
+            reset: AtomicBool::new(false),
+        })
+    }
+
+    /// The client's address.
+    pub fn peer(&self) -> SocketAddr {
+        self.peer
+    }
+
+    /// Waits until the client has closed its side, also while bytes of it are still unread.
+    pub async fn hung_up(self: Arc<Self>) {
+        loop {
+            // PRIORITY stands for "urgent data or read side closed" and, unlike READABLE, is not
+            // set by bytes that wait. An error of the registration is an end as well.
+            match self.tcp.ready(Interest::PRIORITY).await {
+                Ok(ready) if !ready.is_read_closed() => self.clear_priority(),
+                Ok(_) | Err(_) => return,
+            }
+        }
+    }
+
+    /// Forgets urgent data, which HTTP does not know.
+    fn clear_priority(&self) {
+        let would_block = || Err::<(), _>(io::ErrorKind::WouldBlock.into());
+        let _ = self.tcp.try_io(Interest::PRIORITY, would_block);
+    }
+
+    /// Makes the close of this connection a reset: the only way to tell an HTTP/1.0 client that an
+    /// answer without length is not whole.
+    pub fn reset_on_close(&self) {
+        self.reset.store(true, Ordering::Relaxed);
+        if let Err(error) = self.tcp.set_zero_linger() {
+            tracing::debug!(%error, "a connection cannot be reset");
+        }
+    }
+
+    /// Limits how long a write may wait for the client; `None` is for ever.
+    pub fn limit_stall(&self, limit: Option<Duration>) {
+        self.stall.store(limit.map_or(0, millis), Ordering::Relaxed);
+    }
+
+    /// Whether the client took nothing for longer than the limit.
+    pub fn has_stalled(&self) -> bool {
+        self.stalled.load(Ordering::Relaxed)
+    }
+
+    /// Whether bytes wait for the client to take them.
+    pub fn is_blocked(&self) -> bool {
+        self.blocked.load(Ordering::Relaxed)
+    }
+
+    /// What the connection is doing.
+    pub fn phase(&self) -> Phase {
+        let stored = self.phase.load(Ordering::Relaxed);
+        let since = self.opened + Duration::from_millis(stored >> 2);
+        match stored & 3 {
+            IDLE => Phase::Idle(since),
+            HEAD => Phase::Head(since),
+            _ => Phase::Busy,
+        }
+    }
+
+    /// A request is being served from now on.
+    pub fn set_busy(&self) {
+        self.phase.store(BUSY, Ordering::Relaxed);
+    }
+
+    /// The connection waits for its next request from now on.
+    pub fn set_idle(&self) {
+        self.phase.store(self.stamp(IDLE), Ordering::Relaxed);
+    }
+
+    fn stamp(&self, phase: u64) -> u64 {
+        (millis(self.opened.elapsed()) << 2) | phase
+    }
+
+    fn note_read(&self) {
+        if self.phase.load(Ordering::Relaxed) & 3 == IDLE {
+            self.phase.store(self.stamp(HEAD), Ordering::Relaxed);
+        }
+    }
+
+    /// Reads once. After a short read the readiness is cleared with the state it was found in, so
+    /// that the next call waits instead of asking the kernel for nothing.
+    fn try_read(&self, space: &mut [u8]) -> io::Result<usize> {
+        let mut taken = 0;
+        let outcome = self.tcp.try_io(Interest::READABLE, || {
+            taken = self.tcp.try_read(space)?;
+            if taken > 0 && taken < space.len() {
+                return Err(io::ErrorKind::WouldBlock.into());
+            }
+            Ok(())
+        });
+        match outcome {
+            Err(error) if taken == 0 => Err(error),
+            _ => Ok(taken),
+        }
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX >> 2)
+}
+
+/// The server's side of a [`Socket`]: its bytes, and the clock of a client that takes none.
+///
+/// The clock is here and not in a response's body, because a body is not polled while the buffers in
+/// front of it are full.
+#[derive(Debug)]
+pub struct ClientIo {
+    socket: Arc<Socket>,
+    stall: Option<Pin<Box<Sleep>>>,
+}
+
+impl ClientIo {
+    /// The bytes of `socket`.
+    pub fn new(socket: Arc<Socket>) -> Self {
+        Self { socket, stall: None }
+    }
+
+    fn poll_wrote(
+        &mut self,
+        cx: &mut Context<'_>,
+        write: impl Fn(&TcpStream) -> io::Result<usize>,
+    ) -> Poll<io::Result<usize>> {
+        loop {
+            match write(&self.socket.tcp) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                outcome => {
+                    self.socket.blocked.store(false, Ordering::Relaxed);
+                    self.stall = None;
+                    return Poll::Ready(outcome);
+                }
+            }
+            if let Poll::Ready(ready) = self.socket.tcp.poll_write_ready(cx) {
+                ready?;
+                continue;
+            }
+            self.socket.blocked.store(true, Ordering::Relaxed);
+            return self.poll_stall(cx);
+        }
+    }
+
+    fn poll_stall(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        let limit = self.socket.stall.load(Ordering::Relaxed);
+        if limit == 0 {
+            return Poll::Pending;
+        }
+        let sleep = self
+            .stall
+            .get_or_insert_with(|| Box::pin(tokio::time::sleep(Duration::from_millis(limit))));
+        match sleep.as_mut().poll(cx) {
+            Poll::Pending => Poll::Pending,
+            Poll::Ready(()) => {
+                self.socket.stalled.store(true, Ordering::Relaxed);
+                // What the kernel still holds would keep the connection alive behind our back.
+                self.socket.reset_on_close();
+                Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+            }
+        }
+    }
+}
+
+impl Read for ClientIo {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        mut buffer: ReadBufCursor<'_>,
+    ) -> Poll<io::Result<()>> {
+        READ_BUFFER.with_borrow_mut(|space| {
+            let space_len = space.len().min(buffer.remaining());
+            loop {
+                match self.socket.try_read(&mut space[..space_len]) {
+                    Ok(taken) => {
+                        if taken > 0 {
+                            self.socket.note_read();
+                        }
+                        buffer.put_slice(&space[..taken]);
+                        return Poll::Ready(Ok(()));
+                    }
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                    Err(error) => return Poll::Ready(Err(error)),
+                }
+                match self.socket.tcp.poll_read_ready(cx) {
+                    Poll::Ready(ready) => ready?,
+                    Poll::Pending => return Poll::Pending,
+                }
+            }
+        })
+    }
+}
+
+impl Write for ClientIo {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.get_mut().poll_wrote(cx, |tcp| tcp.try_write(bytes))
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.get_mut().poll_wrote(cx, |tcp| tcp.try_write_vectored(slices))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        // A socket whose close is to be a reset must not say goodbye first.
+        let socket = &self.socket;
+        if socket.reset.load(Ordering::Relaxed) {
+            return Poll::Ready(Ok(()));
+        }
+        Poll::Ready(socket2::SockRef::from(&socket.tcp).shutdown(std::net::Shutdown::Write))
+    }
+}

@@ -1,0 +1,373 @@
+//! The lines of a stream, looked at for markers.
+//!
+//! Two kinds of reader, one for Server-Sent Events and one for NDJSON, over the same [`Payload`].
+//! A line that lies whole in one chunk is dismissed by its first bytes and a [`glance`]; a line
+//! that comes in pieces is read piece by piece with a fixed state. Invariant: both ways lead to the
+//! same marker, and a marker counts once its JSON is closed, or its line or event over.
+
+use memchr::memchr;
+
+use super::document::{Document, type_marker};
+use super::glance;
+use super::watcher::Marker;
+use crate::config::Dialect;
+use crate::sse::LineSink;
+
+/// Looks at the lines of an event stream.
+#[derive(Debug, Clone)]
+pub(super) struct EventLines {
+    dialect: Dialect,
+    field: Field,
+    /// The line's first bytes until its field is known; then the event's name as it comes.
+    head: [u8; EventLines::HEAD],
+    /// How many, at most one past [`EventLines::HEAD`].
+    head_len: u8,
+    /// What the name of the event in progress says.
+    named: Marker,
+    payload: Payload,
+    marker: Marker,
+}
+
+/// The field of a line that comes in pieces.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum Field {
+    #[default]
+    Unknown,
+    Data,
+    Event,
+    Other,
+}
+
+impl EventLines {
+    /// Room for the longest event name of interest behind a blank.
+    const HEAD: usize = 24;
+
+    pub(super) fn new(dialect: Dialect) -> Self {
+        Self {
+            dialect,
+            field: Field::Unknown,
+            head: [0; Self::HEAD],
+            head_len: 0,
+            named: Marker::None,
+            payload: Payload::default(),
+            marker: Marker::None,
+        }
+    }
+
+    pub(super) fn marker(&self) -> Marker {
+        self.marker
+    }
+
+    fn whole_line(&mut self, line: &[u8]) {
+        let (field, value) = self.split(line);
+        match field {
+            Field::Data => {
+                let shown = self.payload.whole(self.dialect, value);
+                self.show(shown);
+            }
+            Field::Event => self.named = name_marker(self.dialect, value),
+            Field::Other | Field::Unknown => {}
+        }
+    }
+
+    fn piece(&mut self, bytes: &[u8], starts: bool, ends: bool) {
+        if starts {
+            self.field = Field::Unknown;
+            self.head_len = 0;
+        }
+        match self.field {
+            Field::Unknown => self.first_piece(bytes, ends),
+            Field::Data => self.data_piece(bytes, false, ends),
+            Field::Event => {
+                self.keep(bytes);
+                if ends {
+                    self.name_end();
+                }
+            }
+            Field::Other => {}
+        }
+    }
+
+    /// Gathers the line's first bytes, and goes on once they tell its field.
+    fn first_piece(&mut self, bytes: &[u8], ends: bool) {
+        let missing = EVENT.len() - usize::from(self.head_len);
+        let (first, rest) = bytes.split_at(missing.min(bytes.len()));
+        self.keep(first);
+        if usize::from(self.head_len) < EVENT.len() && !ends {
+            return;
+        }
+        let head = self.head;
+        let (field, value) = self.split(&head[..usize::from(self.head_len)]);
+        self.field = field;
+        match field {
+            Field::Data => {
+                let over = ends && rest.is_empty();
+                self.data_piece(value, true, over);
+                if !rest.is_empty() {
+                    self.data_piece(rest, false, ends);
+                }
+            }
+            Field::Event => {
+                self.head_len = 0;
+                self.keep(rest);
+                if ends {
+                    self.name_end();
+                }
+            }
+            Field::Other | Field::Unknown => {}
+        }
+    }
+
+    /// The field of a line, and its value. What is no known field is payload for Gemini: Google
+    /// puts an error into a stream as bare JSON over several lines, and its SDK reads it so.
+    fn split<'a>(&self, line: &'a [u8]) -> (Field, &'a [u8]) {
+        if let Some(value) = line.strip_prefix(DATA) {
+            (Field::Data, value)
+        } else if let Some(name) = line.strip_prefix(EVENT) {
+            (Field::Event, name)
+        } else if self.dialect == Dialect::Gemini && !line.starts_with(b":") {
+            (Field::Data, line)
+        } else {
+            (Field::Other, &[])
+        }
+    }
+
+    fn data_piece(&mut self, bytes: &[u8], starts: bool, ends: bool) {
+        let shown = self.payload.piece(self.dialect, bytes, starts, ends);
+        self.show(shown);
+    }
+
+    fn name_end(&mut self) {
+        let name = self
+            .head
+            .get(..usize::from(self.head_len))
+            .unwrap_or_default();
+        self.named = name_marker(self.dialect, name);
+    }
+
+    fn keep(&mut self, bytes: &[u8]) {
+        for &byte in bytes {
+            let at = usize::from(self.head_len);
+            if at > Self::HEAD {
+                return;
+            }
+            if at < Self::HEAD {
+                self.head[at] = byte;
+            }
+            self.head_len += 1;
+        }
+    }
+
+    /// Takes what a payload has shown; its event's name counts with it.
+    fn show(&mut self, shown: Option<Marker>) {
+        if let Some(shown) = shown {
+            self.marker = self.marker.max(shown).max(self.named);
+        }
+    }
+}
+
+impl LineSink for EventLines {
+    fn fragment(&mut self, bytes: &[u8], starts: bool, ends: bool) {
+        if starts && ends {
+            self.whole_line(bytes);
+        } else {
+            self.piece(bytes, starts, ends);
+        }
+    }
+
+    fn block_end(&mut self) {
+        // An event without data counts, too: several SDKs hand it on.
+        self.marker = self.marker.max(self.named);
+        self.named = Marker::None;
+        self.payload.reset();
+    }
+}
+
+/// Looks at the lines of an NDJSON body, and counts them.
+#[derive(Debug, Clone)]
+pub(super) struct JsonLines {
+    dialect: Dialect,
+    /// Whether a byte of the line in progress has come.
+    inside: bool,
+    /// Whether one that is not blank has.
+    content: bool,
+    events: u64,
+    payload: Payload,
+    marker: Marker,
+}
+
+impl JsonLines {
+    pub(super) fn new(dialect: Dialect) -> Self {
+        Self {
+            dialect,
+            inside: false,
+            content: false,
+            events: 0,
+            payload: Payload::default(),
+            marker: Marker::None,
+        }
+    }
+
+    pub(super) fn feed(&mut self, chunk: &[u8]) {
+        let mut rest = chunk;
+        while let Some(end) = memchr(b'\n', rest) {
+            self.line(&rest[..end], true);
+            rest = &rest[end + 1..];
+        }
+        if !rest.is_empty() {
+            self.line(rest, false);
+        }
+    }
+
+    pub(super) fn events(&self) -> u64 {
+        self.events
+    }
+
+    pub(super) fn at_boundary(&self) -> bool {
+        !self.inside
+    }
+
+    pub(super) fn marker(&self) -> Marker {
+        self.marker
+    }
+
+    fn line(&mut self, bytes: &[u8], ends: bool) {
+        let starts = !self.inside;
+        self.inside = !ends;
+        self.content |= !bytes.trim_ascii().is_empty();
+        let shown = if starts && ends {
+            self.payload.whole(self.dialect, bytes)
+        } else {
+            self.payload.piece(self.dialect, bytes, starts, ends)
+        };
+        self.marker = self.marker.max(shown.unwrap_or_default());
+        if ends {
+            self.payload.reset();
+            self.events += u64::from(std::mem::take(&mut self.content));
+        }
+    }
+}
+
+/// The payload of an event or a line: JSON, or `[DONE]`.
+///
+/// The data of one event may stand on several lines and is then one document; but a line that has
+/// a whole object, from `{` to `}`, is taken for itself.
+#[derive(Debug, Clone, Default)]
+struct Payload {
+    document: Document,
+    /// Whether the line in progress has shown anything but blanks.
+    begun: bool,
+    /// Whether it began a document, with `{`.
+    opened: bool,
+    /// Its last byte that is not blank.
+    last: u8,
+    /// How much of `[DONE]` it began with, or [`NOT_DONE`].
+    done: u8,
+}
+
+const DATA: &[u8] = b"data:";
+const EVENT: &[u8] = b"event:";
+const DONE: &[u8] = b"[DONE]";
+const NOT_DONE: u8 = u8::MAX;
+
+impl Payload {
+    fn reset(&mut self) {
+        self.document.reset();
+    }
+
+    /// A line that lies whole in one chunk. Gives what it shows; a line always shows something,
+    /// even if that is [`Marker::None`].
+    fn whole(&mut self, dialect: Dialect, line: &[u8]) -> Option<Marker> {
+        let text = line.trim_ascii();
+        if self.document.is_fresh()
+            && text.starts_with(b"{")
+            && text.ends_with(b"}")
+            && !glance::may_show(dialect, text)
+        {
+            return Some(Marker::None);
+        }
+        self.piece(dialect, line, true, true)
+    }
+
+    /// A piece of a line. Gives what closed within it, or with it.
+    fn piece(
+        &mut self,
+        dialect: Dialect,
+        bytes: &[u8],
+        starts: bool,
+        ends: bool,
+    ) -> Option<Marker> {
+        if starts {
+            self.begun = false;
+            self.opened = false;
+            self.last = 0;
+            self.done = NOT_DONE;
+        }
+        let text = bytes.trim_ascii();
+        let mut shown = None;
+        if let (Some(&first), Some(&last)) = (text.first(), text.last()) {
+            if !self.begun {
+                self.begun = true;
+                self.opened = first == b'{' && self.document.is_fresh();
+                let may_be_done = first == b'[' && self.document.is_fresh();
+                self.done = if may_be_done && has_done(dialect) {
+                    0
+                } else {
+                    NOT_DONE
+                };
+                shown = shown.max(self.match_done(bytes.trim_ascii_start()));
+            } else {
+                shown = shown.max(self.match_done(bytes));
+            }
+            self.last = last;
+            shown = shown.max(self.document.feed(dialect, bytes));
+        } else {
+            // Only blanks: they end the chance of a `[DONE]`, and are nothing in JSON but text.
+            self.done = if self.begun && !bytes.is_empty() {
+                NOT_DONE
+            } else {
+                self.done
+            };
+            shown = shown.max(self.document.feed(dialect, bytes));
+        }
+        if ends {
+            shown = shown.max(Some(Marker::None));
+            if self.opened && self.last == b'}' {
+                self.document.reset();
+            }
+        }
+        shown
+    }
+
+    /// Compares the line on with `[DONE]`; what stands behind it does not matter, as to the SDKs.
+    fn match_done(&mut self, bytes: &[u8]) -> Option<Marker> {
+        for &byte in bytes {
+            let seen = usize::from(self.done);
+            if seen >= DONE.len() {
+                return None;
+            }
+            self.done = if byte == DONE[seen] {
+                self.done + 1
+            } else {
+                NOT_DONE
+            };
+            if usize::from(self.done) == DONE.len() {
+                return Some(Marker::Done);
+            }
+        }
+        None
+    }
+}
+
+/// Whether `[DONE]` ends an answer in this dialect.
+fn has_done(dialect: Dialect) -> bool {
+    matches!(
+        dialect,
+        Dialect::OpenaiChat | Dialect::OpenaiText | Dialect::OpenaiResponses
+    )
+}
+
+/// What an event's name says. One blank behind the colon is no part of it.
+fn name_marker(dialect: Dialect, value: &[u8]) -> Marker {
+    type_marker(dialect, value.strip_prefix(b" ").unwrap_or(value))
+}

@@ -1,0 +1,27 @@
+//! Model APIs: what each one's requests, answers, markers and errors look like.
+//!
+//! Everything particular to one API is said in this room and nowhere else: which requests are its
+//! own ([`recognise`], [`read_request`], [`model_in_path`]), how a finished answer tells that it is
+//! finished ([`Watcher`]), what the end of a body therefore means ([`judge`]), and how an error
+//! must be put so that the API's own clients raise it ([`error_event`], [`refusal`]).
+//!
+//! The room knows bytes and `http` types only: no sockets, no clocks, no tasks. On the hot path it
+//! watches chunks that are already on their way; it holds back, copies and allocates nothing.
+
+mod document;
+mod ending;
+mod failure;
+mod glance;
+mod lines;
+mod recognise;
+mod request;
+mod watcher;
+
+pub use ending::{ClientEnd, Ending, TransportEnd, Verdict, judge};
+pub use failure::{Failure, error_event, heartbeat, is_error_answer, refusal};
+pub use recognise::{BodyKind, body_kind, model_in_path, recognise};
+pub use request::{BodyFault, Facts, Model, read_request, rename_model};
+pub use watcher::{Marker, Watcher};
+
+#[cfg(test)]
+mod recordings_tests;

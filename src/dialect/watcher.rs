@@ -1,0 +1,149 @@
+//! Watches an answer go by: how many events, whether it stands between two of them, and whether
+//! the backend has said that it is finished.
+//!
+//! Invariant: any chunking of a body gives the same answers, and the state is of a fixed size
+//! (below 200 bytes) whatever comes. Nothing is kept back, copied or changed.
+
+use super::lines::{EventLines, JsonLines};
+use super::recognise::BodyKind;
+use crate::config::Dialect;
+use crate::sse::{LineSink, Scanner};
+
+/// What an answer has said about its own end. The strongest one counts: a later variant outweighs
+/// an earlier one, and none is taken back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub enum Marker {
+    /// Nothing so far.
+    #[default]
+    None,
+    /// A finish reason was given. With several choices (`n` above 1) the first one's is enough:
+    /// how many there would be is known to the request only, and a backend that goes on to answer
+    /// the others sends its `[DONE]` behind them.
+    Finished,
+    /// The dialect's own last word: `[DONE]`, `message_stop`, `response.completed`,
+    /// `response.incomplete`, `"done":true`.
+    Done,
+    /// The backend has reported an error of its own inside the stream.
+    Failed,
+}
+
+/// Watches one response body.
+#[derive(Debug, Clone)]
+pub struct Watcher {
+    dialect: Dialect,
+    body: Body,
+}
+
+#[derive(Debug, Clone)]
+enum Body {
+    /// An event stream whose dialect has markers.
+    Events(Scanner, EventLines),
+    /// One that has none.
+    PlainEvents(Scanner),
+    Lines(JsonLines),
+    Opaque,
+}
+
+impl Watcher {
+    /// A watcher before the first byte of a body.
+    pub fn new(dialect: Dialect, kind: BodyKind) -> Self {
+        let body = match kind {
+            BodyKind::Sse if speaks_events(dialect) => {
+                Body::Events(Scanner::new(), EventLines::new(dialect))
+            }
+            BodyKind::Sse => Body::PlainEvents(Scanner::new()),
+            BodyKind::Ndjson => Body::Lines(JsonLines::new(dialect)),
+            BodyKind::Opaque => Body::Opaque,
+        };
+        Self { dialect, body }
+    }
+
+    /// Shows the next bytes of the body.
+    #[inline]
+    pub fn feed(&mut self, chunk: &[u8]) {
+        match &mut self.body {
+            Body::Events(scanner, lines) => scanner.feed(chunk, lines),
+            Body::PlainEvents(scanner) => scanner.feed(chunk, &mut Unread),
+            Body::Lines(lines) => lines.feed(chunk),
+            Body::Opaque => {}
+        }
+    }
+
+    /// Whether the body stands between two events, where bytes of ours may go in. Never so in an
+    /// opaque body. For event streams see [`Scanner::at_boundary`]; in NDJSON it is behind a line.
+    #[inline]
+    pub fn at_boundary(&self) -> bool {
+        match &self.body {
+            Body::Events(scanner, _) | Body::PlainEvents(scanner) => scanner.at_boundary(),
+            Body::Lines(lines) => lines.at_boundary(),
+            Body::Opaque => false,
+        }
+    }
+
+    /// The events so far: as [`Scanner::events`] counts them, or lines of NDJSON that are over and
+    /// not blank. An opaque body has none.
+    #[inline]
+    pub fn events(&self) -> u64 {
+        match &self.body {
+            Body::Events(scanner, _) | Body::PlainEvents(scanner) => scanner.events(),
+            Body::Lines(lines) => lines.events(),
+            Body::Opaque => 0,
+        }
+    }
+
+    /// What the answer has said about its own end so far.
+    pub fn marker(&self) -> Marker {
+        match &self.body {
+            Body::Events(_, lines) => lines.marker(),
+            Body::Lines(lines) => lines.marker(),
+            Body::PlainEvents(_) | Body::Opaque => Marker::None,
+        }
+    }
+
+    /// The dialect it was made for.
+    pub fn dialect(&self) -> Dialect {
+        self.dialect
+    }
+
+    /// The kind of body it was made for.
+    pub fn kind(&self) -> BodyKind {
+        match &self.body {
+            Body::Events(..) | Body::PlainEvents(_) => BodyKind::Sse,
+            Body::Lines(_) => BodyKind::Ndjson,
+            Body::Opaque => BodyKind::Opaque,
+        }
+    }
+}
+
+/// Whether answers of this dialect and kind say when they are finished, and errors can be put
+/// into them.
+pub(super) fn has_markers(dialect: Dialect, kind: BodyKind) -> bool {
+    match kind {
+        BodyKind::Sse => speaks_events(dialect),
+        BodyKind::Ndjson => dialect == Dialect::Ollama,
+        BodyKind::Opaque => false,
+    }
+}
+
+fn speaks_events(dialect: Dialect) -> bool {
+    match dialect {
+        Dialect::OpenaiChat
+        | Dialect::OpenaiText
+        | Dialect::OpenaiResponses
+        | Dialect::AnthropicMessages
+        | Dialect::Gemini => true,
+        Dialect::Plain | Dialect::Ollama | Dialect::Bedrock => false,
+    }
+}
+
+/// Reads no lines.
+struct Unread;
+
+impl LineSink for Unread {
+    fn fragment(&mut self, _bytes: &[u8], _starts: bool, _ends: bool) {}
+    fn block_end(&mut self) {}
+}
+
+#[cfg(test)]
+#[path = "watcher_tests.rs"]
+mod tests;

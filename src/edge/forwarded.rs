@@ -1,0 +1,252 @@
+//! Who called, and over which hops: `X-Forwarded-*`, `Forwarded` (RFC 7239) and `Via`
+//! (RFC 9110 §7.6.3).
+//!
+//! Anyone can write these fields, so they are worth what the peer is worth: from a trusted proxy
+//! they are kept and our hop is added; from anyone else they are replaced, and fields of the family
+//! that we do not set ourselves (`X-Forwarded-Port`, `X-Real-IP`, …) are removed. `Via` alone is
+//! always kept: it proves nothing, and is there to find loops (RFC 9110 §7.6.3 asks every proxy to
+//! add to it).
+
+use std::fmt::Write as _;
+use std::net::{IpAddr, Ipv6Addr};
+
+use http::header::{self, HeaderName, HeaderValue};
+use http::{HeaderMap, Version};
+use ipnet::IpNet;
+
+use super::append_element;
+
+/// What is known of the hop from the client to us.
+#[derive(Debug, Clone, Copy)]
+pub struct Forwarding<'a> {
+    /// The other end of the connection.
+    pub peer: IpAddr,
+    /// Whether what the peer says of the hops before it is believed ([`is_trusted`]).
+    pub trusted: bool,
+    /// The `Host` of the request as it came.
+    pub host: Option<&'a HeaderValue>,
+    /// The protocol version of the request.
+    pub http_version: Version,
+}
+
+const X_FORWARDED: &str = "x-forwarded-";
+const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+const X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
+
+/// The listener speaks no TLS itself.
+const SCHEME: HeaderValue = HeaderValue::from_static("http");
+
+/// Whether `peer` is in one of `proxies`. An IPv4 address mapped into IPv6 counts as IPv4.
+pub fn is_trusted(peer: IpAddr, proxies: &[IpNet]) -> bool {
+    let peer = peer.to_canonical();
+    proxies.iter().any(|net| net.contains(&peer))
+}
+
+impl Forwarding<'_> {
+    /// Writes the fields of a request on its way to the upstream.
+    pub fn apply(&self, headers: &mut HeaderMap) {
+        if !self.trusted {
+            forget(headers);
+        }
+        let peer = self.peer.to_canonical();
+        // Addresses, and what `forwarded_element` builds of them, are always field values.
+        let mut text = String::with_capacity(96);
+        let _ = write!(text, "{peer}");
+        if let Ok(element) = HeaderValue::from_str(&text) {
+            append_element(headers, &X_FORWARDED_FOR, &element);
+        }
+        text.clear();
+        self.forwarded_element(peer, &mut text);
+        if let Ok(element) = HeaderValue::from_str(&text) {
+            append_element(headers, &header::FORWARDED, &element);
+        }
+        headers.entry(X_FORWARDED_PROTO).or_insert(SCHEME);
+        if let Some(host) = self.host {
+            headers
+                .entry(X_FORWARDED_HOST)
+                .or_insert_with(|| host.clone());
+        }
+        via(headers, self.http_version);
+    }
+
+    /// `for=…;host=…;proto=…` (RFC 7239 §4): addresses of IPv6 in brackets and quotes (§6.1),
+    /// a host in quotes unless it is a token.
+    fn forwarded_element(&self, peer: IpAddr, text: &mut String) {
+        // Writing to a string cannot fail.
+        let _ = match peer {
+            IpAddr::V4(peer) => write!(text, "for={peer}"),
+            IpAddr::V6(peer) => write_v6(text, peer),
+        };
+        // RFC 7239 §5.3: the host as it was received; what is not visible ASCII names no host.
+        if let Some(host) = self.host.and_then(|host| host.to_str().ok()) {
+            text.push_str(";host=");
+            if !host.is_empty() && host.bytes().all(is_token) {
+                text.push_str(host);
+            } else {
+                text.push('"');
+                for part in host.chars() {
+                    if matches!(part, '"' | '\\') {
+                        text.push('\\');
+                    }
+                    text.push(part);
+                }
+                text.push('"');
+            }
+        }
+        text.push_str(";proto=http");
+    }
+}
+
+/// Adds our hop to `Via`. `version` is that of the message as it was received: of the client's
+/// request on the way up, of the upstream's response on the way down.
+pub fn via(headers: &mut HeaderMap, version: Version) {
+    let hop = HeaderValue::from_static(match version {
+        Version::HTTP_09 => "0.9 deltaway",
+        Version::HTTP_10 => "1.0 deltaway",
+        Version::HTTP_2 => "2.0 deltaway",
+        Version::HTTP_3 => "3.0 deltaway",
+        _ => "1.1 deltaway",
+    });
+    append_element(headers, &header::VIA, &hop);
+}
+
+/// Removes what a peer that is not trusted says of itself.
+fn forget(headers: &mut HeaderMap) {
+    headers.remove(header::FORWARDED);
+    headers.remove(X_REAL_IP);
+    let is_ours = |name: &&HeaderName| name.as_str().starts_with(X_FORWARDED);
+    while let Some(name) = headers.keys().find(is_ours).cloned() {
+        headers.remove(name);
+    }
+}
+
+fn write_v6(text: &mut String, peer: Ipv6Addr) -> std::fmt::Result {
+    write!(text, "for=\"[{peer}]\"")
+}
+
+/// RFC 9110 §5.6.2.
+fn is_token(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn map(lines: &[(&str, &str)]) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for (name, value) in lines {
+            headers.append(name.parse::<HeaderName>().unwrap(), value.parse().unwrap());
+        }
+        headers
+    }
+
+    const SENT: &[(&str, &str)] = &[
+        ("x-forwarded-for", "10.0.0.1"),
+        ("x-forwarded-for", "10.0.0.2"),
+        ("x-forwarded-proto", "https"),
+        ("x-forwarded-host", "shop.example"),
+        ("x-forwarded-port", "443"),
+        ("x-real-ip", "10.0.0.1"),
+        ("forwarded", "for=10.0.0.1;proto=https"),
+        ("via", "1.0 cache"),
+        ("accept", "*/*"),
+    ];
+
+    fn applied(sent: &[(&str, &str)], peer: &str, trusted: bool, host: &str) -> HeaderMap {
+        let host = HeaderValue::from_bytes(host.as_bytes()).unwrap();
+        let mut headers = map(sent);
+        Forwarding {
+            peer: peer.parse().unwrap(),
+            trusted,
+            host: Some(&host),
+            http_version: Version::HTTP_11,
+        }
+        .apply(&mut headers);
+        headers
+    }
+
+    #[test]
+    fn a_stranger_is_not_believed() {
+        let wanted = map(&[
+            ("accept", "*/*"),
+            ("x-forwarded-for", "192.0.2.9"),
+            ("x-forwarded-proto", "http"),
+            ("x-forwarded-host", "api.example"),
+            ("forwarded", "for=192.0.2.9;host=api.example;proto=http"),
+            ("via", "1.0 cache, 1.1 deltaway"),
+        ]);
+        assert_eq!(applied(SENT, "192.0.2.9", false, "api.example"), wanted);
+    }
+
+    #[test]
+    fn a_trusted_proxy_is_added_to() {
+        let wanted = map(&[
+            ("accept", "*/*"),
+            ("x-forwarded-for", "10.0.0.1, 10.0.0.2, 192.0.2.9"),
+            ("x-forwarded-proto", "https"),
+            ("x-forwarded-host", "shop.example"),
+            ("x-forwarded-port", "443"),
+            ("x-real-ip", "10.0.0.1"),
+            (
+                "forwarded",
+                "for=10.0.0.1;proto=https, for=192.0.2.9;host=api.example;proto=http",
+            ),
+            ("via", "1.0 cache, 1.1 deltaway"),
+        ]);
+        assert_eq!(applied(SENT, "192.0.2.9", true, "api.example"), wanted);
+        let bare = applied(&[], "::ffff:192.0.2.9", true, "api.example");
+        assert_eq!(bare["x-forwarded-for"], "192.0.2.9");
+        assert_eq!(bare["x-forwarded-proto"], "http");
+    }
+
+    #[test]
+    fn quotes_where_the_grammar_asks_for_them() {
+        let forwarded = |host: &str| applied(&[], "2001:db8::1", false, host)["forwarded"].clone();
+        assert_eq!(
+            forwarded("a:80"),
+            r#"for="[2001:db8::1]";host="a:80";proto=http"#
+        );
+        assert_eq!(
+            forwarded(r#"a"\;for=b"#),
+            r#"for="[2001:db8::1]";host="a\"\\;for=b";proto=http"#
+        );
+        assert_eq!(forwarded("\u{e9}"), r#"for="[2001:db8::1]";proto=http"#);
+        let headers = applied(&[], "2001:db8::1", false, "a");
+        assert_eq!(headers["x-forwarded-for"], "2001:db8::1");
+    }
+
+    #[test]
+    fn without_a_host() {
+        let mut headers = HeaderMap::new();
+        let peer = IpAddr::from([127, 0, 0, 1]);
+        Forwarding {
+            peer,
+            trusted: false,
+            host: None,
+            http_version: Version::HTTP_10,
+        }
+        .apply(&mut headers);
+        assert_eq!(headers["forwarded"], "for=127.0.0.1;proto=http");
+        assert_eq!(headers["via"], "1.0 deltaway");
+        assert!(!headers.contains_key("x-forwarded-host"));
+    }
+
+    #[test]
+    fn who_is_trusted() {
+        let nets = ["10.0.0.0/8".parse().unwrap(), "fd00::/8".parse().unwrap()];
+        for (peer, wanted) in [
+            ("10.1.2.3", true),
+            ("::ffff:10.1.2.3", true),
+            ("fd00::1", true),
+            ("11.0.0.1", false),
+            ("fe80::1", false),
+        ] {
+            assert_eq!(is_trusted(peer.parse().unwrap(), &nets), wanted, "{peer}");
+        }
+        assert!(!is_trusted(IpAddr::from([127, 0, 0, 1]), &[]));
+    }
+}

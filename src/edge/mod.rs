@@ -1,0 +1,62 @@
+//! What is done to a request between its head and its route's upstream, and to the answer on its
+//! way back: callers, credentials, cross-origin rules, hop-by-hop fields, forwarding, trace ids.
+//!
+//! Everything here is a synchronous function over header maps, called by the pipeline in this
+//! order, which matters:
+//!
+//! 1. [`trace`]: the ids exist before anything can be refused, so that every refusal carries them;
+//! 2. [`auth`]: on the fields as they came; the key that opened the route is taken out;
+//! 3. [`hop`]: the fields of the connection to the client go, before we add any of our own that a
+//!    client's `Connection` could name;
+//! 4. [`forwarded`]: who called, over which hops;
+//! 5. the route's header edits, then [`credentials`]: the upstream's credential last, so that
+//!    nothing can stand in its place.
+//!
+//! On the way back: [`hop`], [`forwarded`]'s `Via`, [`cors`].
+
+pub mod auth;
+pub mod cors;
+pub mod credentials;
+pub mod forwarded;
+pub mod hop;
+pub mod trace;
+
+use http::HeaderMap;
+use http::header::{AUTHORIZATION, HeaderName, HeaderValue};
+
+/// Where a caller's API key may stand.
+static KEY_FIELDS: [HeaderName; 4] = [
+    AUTHORIZATION,
+    HeaderName::from_static("x-api-key"),
+    HeaderName::from_static("api-key"),
+    HeaderName::from_static("x-goog-api-key"),
+];
+
+/// Adds `element` at the end of a list field, on one line: many readers look at one line only.
+fn append_element(headers: &mut HeaderMap, name: &HeaderName, element: &HeaderValue) {
+    let mut lines = headers.get_all(name).iter();
+    let joined = match lines.next() {
+        None => element.clone(),
+        Some(first) => {
+            let mut list = Vec::with_capacity(first.len() + element.len() + 2);
+            list.extend_from_slice(first.as_bytes());
+            for line in lines.chain([element]) {
+                list.extend_from_slice(b", ");
+                list.extend_from_slice(line.as_bytes());
+            }
+            // Field values joined by a comma are a field value; if not, ours alone is truthful.
+            HeaderValue::from_maybe_shared(bytes::Bytes::from(list)).unwrap_or(element.clone())
+        }
+    };
+    headers.insert(name.clone(), joined);
+}
+
+/// The elements of a list field, over all its lines, without the spaces around them
+/// (RFC 9110 §5.6.1); empty ones are left out.
+fn elements<'h>(headers: &'h HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'h [u8]> {
+    let lines = headers.get_all(name).iter();
+    lines
+        .flat_map(|line| line.as_bytes().split(|byte| *byte == b','))
+        .map(|element| element.trim_ascii())
+        .filter(|element| !element.is_empty())
+}

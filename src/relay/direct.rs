@@ -1,0 +1,300 @@
+//! The direct path: an upstream's body, polled by the server that writes it to the client.
+//!
+//! No task, channel or copy of its own stands between the two sockets. The [`Watcher`] looks at the
+//! bytes as they pass and never holds one back; silence is filled with heartbeats where the stream can
+//! bear them; and the end is what [`judge`] makes of it.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http::{HeaderMap, Version};
+use http_body::{Frame, SizeHint};
+
+use super::body::Aborted;
+use super::early::{Arrival, Awaited};
+use super::record::{Outcome, Record};
+use crate::delivery::{Silence, SilenceClock};
+use crate::dialect::{
+    BodyKind, ClientEnd, Ending, Failure, TransportEnd, Verdict, Watcher, error_event,
+    heartbeat, judge,
+};
+use crate::upstream::{AnswerBody, BodyEnd, Piece, Reason};
+
+/// UTF-8's byte order mark; it means something only at the very start of a stream.
+const BOM: &[u8] = b"\xEF\xBB\xBF";
+
+/// Where the bytes come from.
+pub(super) enum Source {
+    /// An answer that is there.
+    Answer(AnswerBody),
+    /// An answer whose head is still waited for, though ours was sent.
+    Awaited(Awaited),
+}
+
+/// An upstream's body on its way to the client.
+pub(super) struct Direct {
+    source: Source,
+    watcher: Watcher,
+    clock: SilenceClock,
+    state: State,
+    hung_up: Pin<Box<dyn Future<Output = ()> + Send>>,
+    record: Box<Record>,
+}
+
+impl std::fmt::Debug for Direct {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Direct").field("state", &self.state).finish_non_exhaustive()
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    Open,
+    /// Everything was handed out, and how it ended is recorded.
+    Over,
+    /// The answer will be aborted once what was handed out has left.
+    Aborting {
+        /// Whether the server had a turn to write what it was handed.
+        turned: bool,
+    },
+}
+
+impl Direct {
+    /// Relays `source`, in whose stream `watcher` looks and which `clock` times.
+    pub(super) fn new(
+        source: Source,
+        watcher: Watcher,
+        clock: SilenceClock,
+        record: Box<Record>,
+    ) -> Self {
+        let hung_up = Box::pin(record.socket().clone().hung_up());
+        Self { source, watcher, clock, state: State::Open, hung_up, record }
+    }
+
+    /// The next frame for the client.
+    pub(super) fn poll_frame(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Aborted>>> {
+        loop {
+            match self.state {
+                State::Open => {}
+                State::Over => return Poll::Ready(None),
+                State::Aborting { .. } => return self.poll_abort(cx),
+            }
+            let step = match self.poll_source(cx) {
+                Poll::Ready(step) => step,
+                Poll::Pending => match self.poll_silence(cx) {
+                    Poll::Ready(step) => step,
+                    Poll::Pending => return Poll::Pending,
+                },
+            };
+            if let Some(frame) = step {
+                return Poll::Ready(Some(Ok(frame)));
+            }
+        }
+    }
+
+    /// Whether nothing more will be handed out.
+    pub(super) fn is_over(&self) -> bool {
+        self.state == State::Over
+    }
+
+    /// The number of bytes to come, where it is known and stays.
+    pub(super) fn size_hint(&self) -> SizeHint {
+        match (&self.source, self.watcher.kind()) {
+            (Source::Answer(body), BodyKind::Opaque) => {
+                body.remaining().map_or_else(SizeHint::default, SizeHint::with_exact)
+            }
+            _ => SizeHint::default(),
+        }
+    }
+
+    /// What the upstream has: a frame, or a change of state.
+    fn poll_source(&mut self, cx: &mut Context<'_>) -> Poll<Option<Frame<Bytes>>> {
+        let body = match &mut self.source {
+            Source::Answer(body) => body,
+            Source::Awaited(awaited) => {
+                return match awaited.as_mut().poll(cx) {
+                    Poll::Pending => Poll::Pending,
+                    Poll::Ready(arrival) => Poll::Ready(self.arrived(arrival)),
+                };
+            }
+        };
+        let piece = match body.poll_piece(cx) {
+            Poll::Pending => return Poll::Pending,
+            Poll::Ready(piece) => piece,
+        };
+        Poll::Ready(match piece {
+            Some(Ok(Piece::Data(data))) => self.pass(data),
+            Some(Ok(Piece::Trailers(trailers))) => self.close_with(trailers),
+            Some(Err(reason)) => self.cut(reason),
+            None => {
+                let end = match body.end() {
+                    Some(BodyEnd::Framed) => TransportEnd::Framed,
+                    Some(BodyEnd::Closed) => TransportEnd::Closed,
+                    None => TransportEnd::Cut,
+                };
+                self.close(end)
+            }
+        })
+    }
+
+    /// The upstream's body has ended.
+    fn close(&mut self, end: TransportEnd) -> Option<Frame<Bytes>> {
+        self.finish(judge(end, &self.watcher), 502, "upstream_truncated", || {
+            "the upstream's answer ended before it was complete".to_owned()
+        })
+    }
+
+    /// Trailers end a body; they are passed on unless something else has to be said.
+    fn close_with(&mut self, trailers: HeaderMap) -> Option<Frame<Bytes>> {
+        let event = self.close(TransportEnd::Framed);
+        match self.state {
+            State::Over => event.or_else(|| Some(Frame::trailers(trailers))),
+            State::Open | State::Aborting { .. } => event,
+        }
+    }
+
+    /// What is due because the upstream has nothing: a frame, or a change of state.
+    fn poll_silence(&mut self, cx: &mut Context<'_>) -> Poll<Option<Frame<Bytes>>> {
+        let silence = match self.clock.poll(cx) {
+            Poll::Ready(silence) => silence,
+            Poll::Pending if self.hung_up.as_mut().poll(cx).is_ready() => {
+                self.state = State::Aborting { turned: true };
+                return Poll::Ready(None);
+            }
+            Poll::Pending => return Poll::Pending,
+        };
+        Poll::Ready(match silence {
+            Silence::HeartbeatDue => self.heartbeat(),
+            Silence::Idle(limit) => {
+                self.ran_out("idle_timeout", || format!("the upstream sent nothing for {limit:?}"))
+            }
+            Silence::FirstEvent(limit) => self
+                .ran_out("first_event_timeout", || format!("no event came within {limit:?}")),
+            Silence::Total(limit) => {
+                self.ran_out("total_timeout", || format!("the answer took longer than {limit:?}"))
+            }
+        })
+    }
+
+    fn heartbeat(&mut self) -> Option<Frame<Bytes>> {
+        let bearable = self.watcher.kind() == BodyKind::Sse && self.watcher.at_boundary();
+        bearable.then(|| {
+            self.record.heartbeats += 1;
+            Frame::data(Bytes::from_static(heartbeat(self.watcher.dialect())))
+        })
+    }
+
+    fn pass(&mut self, mut data: Bytes) -> Option<Frame<Bytes>> {
+        // A mark that is no longer at the start would become part of the first field's name.
+        if self.record.bytes == 0 && self.record.heartbeats > 0 && data.starts_with(BOM) {
+            data = data.slice(BOM.len()..);
+        }
+        self.watcher.feed(&data);
+        self.record.add_bytes(data.len());
+        if self.record.set_events(self.watcher.events()) {
+            self.clock.first_event_seen();
+        }
+        self.clock.broken();
+        self.end_with_last_data();
+        Some(Frame::data(data))
+    }
+
+    /// When the body's end came with its last data and is a clean one, the two go out in one write.
+    fn end_with_last_data(&mut self) {
+        let Source::Answer(body) = &self.source else { return };
+        if !body.is_over() {
+            return;
+        }
+        let verdict = judge(TransportEnd::Framed, &self.watcher);
+        if verdict.client == ClientEnd::Clean {
+            self.record.outcome = Outcome::Ended(verdict.ending);
+            self.state = State::Over;
+        }
+    }
+
+    fn arrived(&mut self, arrival: Arrival) -> Option<Frame<Bytes>> {
+        match arrival {
+            Arrival::Stream { body, endpoint } => {
+                self.record.endpoint = Some(endpoint);
+                self.source = Source::Answer(body);
+                None
+            }
+            Arrival::Unfit { status, code, message } => {
+                let verdict = judge(TransportEnd::Cut, &self.watcher);
+                self.finish(verdict, status, code, || message)
+            }
+        }
+    }
+
+    fn cut(&mut self, reason: Reason) -> Option<Frame<Bytes>> {
+        let verdict = judge(TransportEnd::Cut, &self.watcher);
+        self.finish(verdict, 502, "upstream_cut", || format!("the upstream's answer broke off: {reason}"))
+    }
+
+    fn ran_out(
+        &mut self,
+        code: &'static str,
+        message: impl FnOnce() -> String,
+    ) -> Option<Frame<Bytes>> {
+        let verdict = judge(TransportEnd::Cut, &self.watcher);
+        self.finish(verdict, 504, code, message)
+    }
+
+    /// Ends the answer as `verdict` says; the error event, if there is to be one.
+    fn finish(
+        &mut self,
+        verdict: Verdict,
+        status: u16,
+        code: &'static str,
+        message: impl FnOnce() -> String,
+    ) -> Option<Frame<Bytes>> {
+        self.record.outcome = Outcome::Ended(verdict.ending);
+        if verdict.ending == Ending::Truncated {
+            self.record.reason = Some(format!("{code}: {}", message()).into());
+        }
+        let event = match verdict.client {
+            ClientEnd::Clean => None,
+            ClientEnd::ErrorEvent => self.error_event(status, code),
+            ClientEnd::Abort => {
+                self.state = State::Aborting { turned: false };
+                return None;
+            }
+        };
+        // Nothing more is read: what still comes from the upstream is nobody's.
+        self.state = State::Over;
+        event
+    }
+
+    fn error_event(&self, status: u16, code: &'static str) -> Option<Frame<Bytes>> {
+        let reason = self.record.reason.as_deref().unwrap_or_default();
+        let message = reason.strip_prefix(code).map_or(reason, |rest| rest.trim_start_matches(": "));
+        let failure = Failure { status, code, message, request_id: self.record.id() };
+        error_event(self.watcher.dialect(), self.watcher.kind(), &failure).map(Frame::data)
+    }
+
+    /// An error that follows a frame at once makes the server forget the frame: it gets one turn to
+    /// write, and then as long as the client takes.
+    fn poll_abort(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Aborted>>> {
+        if self.state == (State::Aborting { turned: false }) {
+            self.state = State::Aborting { turned: true };
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        if self.record.socket().is_blocked() && self.hung_up.as_mut().poll(cx).is_pending() {
+            return Poll::Pending;
+        }
+        if self.record.version() == Version::HTTP_10 {
+            self.record.socket().reset_on_close();
+        }
+        self.state = State::Over;
+        Poll::Ready(Some(Err(Aborted)))
+    }
+}

@@ -1,0 +1,87 @@
+//! A head that is sent before the upstream's own, so that whatever stands in front of the gateway
+//! does not take a model that thinks for one that died.
+//!
+//! It can only promise an event stream. If something else comes, the caller is told in the stream.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use http::header::CONTENT_TYPE;
+use http::{HeaderMap, HeaderValue, Response, StatusCode};
+
+use super::answer::{finish, relayed, unbuffer};
+use super::body::Body;
+use super::direct::Source;
+use super::order::{Context, Reached};
+use super::record::Record;
+use super::refusal::Refusal;
+use crate::config::ResolvedClocks;
+use crate::dialect::{BodyKind, body_kind};
+use crate::upstream::AnswerBody;
+
+/// An answer whose head is still waited for.
+pub(super) type Awaited = Pin<Box<dyn Future<Output = Arrival> + Send>>;
+
+/// What came after the head was promised.
+pub(super) enum Arrival {
+    /// The event stream that was promised.
+    Stream {
+        /// Its body.
+        body: AnswerBody,
+        /// Who sends it.
+        endpoint: Arc<str>,
+    },
+    /// Something else.
+    Unfit {
+        /// The status that would have been sent.
+        status: u16,
+        /// The kind of failure.
+        code: &'static str,
+        /// What came, in words.
+        message: String,
+    },
+}
+
+/// Sends the head now; the answer of `asking` becomes the body.
+pub(super) fn answer(
+    context: Context,
+    clocks: &ResolvedClocks,
+    asking: Pin<Box<impl Future<Output = Result<Reached, Refusal>> + Send + 'static>>,
+    mut record: Box<Record>,
+) -> Response<Body> {
+    let mut headers = HeaderMap::new();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
+    unbuffer(&mut headers);
+    finish(&mut headers, &context, &record);
+    record.status = Some(StatusCode::OK);
+    let awaited: Awaited = Box::pin(async move { arrival(asking.await) });
+    let body = relayed(&context, clocks, Source::Awaited(awaited), BodyKind::Sse, record);
+    let mut response = Response::new(body);
+    *response.headers_mut() = headers;
+    response
+}
+
+fn arrival(outcome: Result<Reached, Refusal>) -> Arrival {
+    match outcome {
+        Ok(Reached { asked, .. }) => {
+            let head = &asked.answer.head;
+            if head.status == StatusCode::OK && body_kind(&head.headers) == BodyKind::Sse {
+                return Arrival::Stream {
+                    body: asked.answer.body,
+                    endpoint: asked.endpoint.name.clone(),
+                };
+            }
+            Arrival::Unfit {
+                status: head.status.as_u16(),
+                code: "upstream_refused",
+                message: format!("the upstream answered {} instead of an event stream", head.status),
+            }
+        }
+        Err(refusal) => Arrival::Unfit {
+            status: refusal.status.as_u16(),
+            code: refusal.code,
+            message: refusal.message,
+        },
+    }
+}

@@ -1,0 +1,193 @@
+//! From a routed request to the head of its answer.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::request::Parts;
+use http::{HeaderMap, Method, Response, StatusCode, Uri};
+use hyper::upgrade::OnUpgrade;
+use tokio::time::{sleep, timeout_at};
+
+use super::body::Body;
+use super::early;
+use super::outgoing::{Outgoing, accepts_events};
+use super::plane::LiveRoute;
+use super::record::Record;
+use super::refusal::Refusal;
+use super::upload::Inbound;
+use super::{answer, tunnel};
+use crate::config::{Clocks, Dialect, ResolvedClocks};
+use crate::dialect::{Facts, rename_model};
+use crate::edge::hop;
+use crate::upstream::{Asked, Pool, Upload};
+
+/// A request that is to be relayed: routed, let in, its forwarding headers set.
+pub struct Order {
+    /// Its route.
+    pub route: Arc<LiveRoute>,
+    /// Its head.
+    pub parts: Parts,
+    /// Its body, as far as it was not read yet.
+    pub body: Inbound,
+    /// Its body, if it was read already.
+    pub kept: Option<Bytes>,
+    /// What was found in that body.
+    pub facts: Option<Facts>,
+    /// The model API it speaks.
+    pub dialect: Dialect,
+    /// The worker's connections.
+    pub pool: Arc<Pool>,
+}
+
+impl std::fmt::Debug for Order {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Order").field("route", &self.route.config.name).finish_non_exhaustive()
+    }
+}
+
+/// An entry of the route's chain that has answered.
+pub(super) struct Reached {
+    pub(super) asked: Asked,
+    pub(super) upstream: Arc<str>,
+    pub(super) clocks: ResolvedClocks,
+}
+
+/// What is known of a request besides its body, for building its answer.
+pub(super) struct Context {
+    pub(super) route: Arc<LiveRoute>,
+    pub(super) dialect: Dialect,
+    pub(super) method: Method,
+    pub(super) upgrade: Option<OnUpgrade>,
+}
+
+/// Relays `order`. On the way out `record` is part of the answer's body, or still with the caller.
+///
+/// # Errors
+///
+/// A [`Refusal`] when no endpoint gave an answer, or `None` when the client has left meanwhile.
+pub async fn relay(
+    mut order: Order,
+    record: &mut Option<Box<Record>>,
+) -> Result<Response<Body>, Option<Refusal>> {
+    let Some(open) = record.as_mut() else { return Err(None) };
+    let socket = open.socket().clone();
+    let started = open.started();
+    let first = &order.route.chain[0];
+    open.upstream = Some(first.upstream.name.clone());
+    let clocks = clocks_of(&order.route, 0, order.dialect);
+    socket.limit_stall(clocks.stall);
+    let events = accepts_events(&order.parts.headers)
+        || order.facts.as_ref().is_some_and(|facts| facts.stream == Some(true));
+    let early = order.route.config.early_head.filter(|_| events);
+    let context = Context {
+        route: order.route.clone(),
+        dialect: order.dialect,
+        method: order.parts.method.clone(),
+        upgrade: order.parts.extensions.remove::<OnUpgrade>(),
+    };
+    let asking = async move {
+        match clocks.total {
+            Some(limit) => timeout_at(started + limit, ask(order, events)).await.unwrap_or_else(|_| {
+                let message = format!("no answer came within {limit:?}");
+                Err(Refusal::timed_out("total_timeout", message))
+            }),
+            None => ask(order, events).await,
+        }
+    };
+    let reached = match early {
+        None => tokio::select! {
+            biased;
+            reached = asking => reached.map_err(Some)?,
+            () = socket.hung_up() => return Err(None),
+        },
+        Some(after) => {
+            let mut asking = Box::pin(asking);
+            tokio::select! {
+                biased;
+                reached = &mut asking => reached.map_err(Some)?,
+                () = socket.hung_up() => return Err(None),
+                () = sleep(after) => {
+                    let record = record.take().ok_or(None)?;
+                    return Ok(early::answer(context, &clocks, asking, record));
+                }
+            }
+        }
+    };
+    let record = record.take().ok_or(None)?;
+    if reached.asked.answer.head.status == StatusCode::SWITCHING_PROTOCOLS {
+        return tunnel::answer(context, reached, record).map_err(Some);
+    }
+    Ok(answer::answer(context, reached, record).await)
+}
+
+/// The clocks of the route's entry `index`.
+fn clocks_of(route: &LiveRoute, index: usize, dialect: Dialect) -> ResolvedClocks {
+    Clocks::resolve(&route.config.clocks, &route.chain[index].upstream.clocks, dialect)
+}
+
+/// Asks the entries of the chain in order, until one could be connected to.
+async fn ask(order: Order, events: bool) -> Result<Reached, Refusal> {
+    let Order { route, mut parts, body, kept, facts, dialect, pool } = order;
+    let hop = hop::strip_request(&mut parts.headers);
+    let uncompressed = events || (dialect != Dialect::Plain && facts.is_none());
+    let mut upload = Some(match kept {
+        Some(whole) => Upload::Kept(whole),
+        None if body.is_over() => Upload::Kept(Bytes::new()),
+        None => {
+            let length = body.announced();
+            Upload::Streaming(Box::pin(body), length)
+        }
+    });
+    let mut index = 0;
+    loop {
+        let entry = &route.chain[index];
+        let clocks = clocks_of(&route, index, dialect);
+        let mut outgoing = outgoing(&parts.method, &parts.uri, &parts.headers, &route, index)?;
+        if uncompressed {
+            outgoing = outgoing.uncompressed();
+        }
+        if let Some(protocol) = &hop.upgrade {
+            outgoing = outgoing.upgrading(protocol);
+        }
+        let mut body = renamed(&mut upload, facts.as_ref(), entry.model.as_deref());
+        match entry.group.ask(&pool, &clocks, &outgoing, &mut body).await {
+            Ok(asked) => {
+                let upstream = entry.upstream.name.clone();
+                return Ok(Reached { asked, upstream, clocks });
+            }
+            Err(fault) if fault.reason.before_request() && index + 1 < route.chain.len() => {
+                tracing::warn!(%fault, "upstream not reached, trying the next of the route");
+                upload = upload.or(body);
+                index += 1;
+            }
+            Err(fault) => return Err(Refusal::from(&fault)),
+        }
+    }
+}
+
+fn outgoing(
+    method: &Method,
+    uri: &Uri,
+    headers: &HeaderMap,
+    route: &LiveRoute,
+    index: usize,
+) -> Result<Outgoing, Refusal> {
+    let entry = &route.chain[index];
+    Outgoing::new(method, uri, headers, &route.config, entry)
+        .map_err(|error| Refusal::credential(&error, &entry.upstream.name))
+}
+
+/// The body for an entry: as it came, or with the model's name replaced. A body that is kept stays
+/// with the caller as well, for the next entry.
+fn renamed(
+    upload: &mut Option<Upload>,
+    facts: Option<&Facts>,
+    name: Option<&str>,
+) -> Option<Upload> {
+    let Some(Upload::Kept(body)) = upload else { return upload.take() };
+    let model = facts.and_then(|facts| facts.model.as_ref());
+    Some(Upload::Kept(match (model, name) {
+        (Some(model), Some(name)) => rename_model(body, model, name),
+        _ => body.clone(),
+    }))
+}

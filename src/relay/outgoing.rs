@@ -1,0 +1,151 @@
+//! The head of a request as an upstream gets it.
+
+use bytes::BytesMut;
+use http::header::{ACCEPT, ACCEPT_ENCODING, CONNECTION, CONTENT_LENGTH, HOST, UPGRADE};
+use http::{HeaderMap, HeaderValue, Method, Uri};
+
+use super::plane::Entry;
+use crate::config::{HeaderEdits, PathPattern, Route};
+use crate::edge::credentials::{self, CredentialError};
+use crate::router::after_literals;
+use crate::upstream::{Announced, BuildHead, Endpoint, encode};
+
+/// What one entry of a chain is asked.
+#[derive(Debug)]
+pub(super) struct Outgoing {
+    method: Method,
+    /// Path and query, without the endpoint's base.
+    target: String,
+    headers: HeaderMap,
+    /// Whether the route set `Host` itself.
+    keeps_host: bool,
+}
+
+impl Outgoing {
+    /// The request for `entry`, from headers from which everything that concerns only the hop to us
+    /// was removed.
+    ///
+    /// # Errors
+    ///
+    /// [`CredentialError`] when the upstream's credential cannot be put in.
+    pub(super) fn new(
+        method: &Method,
+        uri: &Uri,
+        headers: &HeaderMap,
+        route: &Route,
+        entry: &Entry,
+    ) -> Result<Self, CredentialError> {
+        let mut headers = headers.clone();
+        let mut target = target(uri, route);
+        headers.remove(HOST);
+        headers.remove(CONTENT_LENGTH);
+        if let Some(credential) = &entry.upstream.credential {
+            credentials::replace(credential, &mut headers, &mut target)?;
+        }
+        apply(&route.request_headers, &mut headers);
+        let keeps_host = headers.contains_key(HOST);
+        Ok(Self { method: method.clone(), target, headers, keeps_host })
+    }
+
+    /// Asks for another protocol (RFC 9110 §7.8).
+    pub(super) fn upgrading(mut self, protocol: &HeaderValue) -> Self {
+        self.headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+        self.headers.insert(UPGRADE, protocol.clone());
+        self
+    }
+
+    /// Asks for the bytes as they are: what is compressed cannot be watched, and compressors hold
+    /// events back.
+    pub(super) fn uncompressed(mut self) -> Self {
+        self.headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+        self
+    }
+}
+
+impl BuildHead for Outgoing {
+    fn method(&self) -> &Method {
+        &self.method
+    }
+
+    fn build(&self, endpoint: &Endpoint, body: Announced) -> BytesMut {
+        let host = (!self.keeps_host).then_some(&endpoint.authority);
+        encode(&self.method, (&endpoint.base, &self.target), host, &self.headers, body)
+    }
+}
+
+/// Whether the caller says that it wants an event stream.
+pub fn accepts_events(headers: &HeaderMap) -> bool {
+    headers.get_all(ACCEPT).iter().any(|value| {
+        value.as_bytes().windows(b"text/event-stream".len()).any(|part| {
+            part.eq_ignore_ascii_case(b"text/event-stream")
+        })
+    })
+}
+
+/// Makes a route's changes: first what is removed, then what is set.
+pub(super) fn apply(edits: &HeaderEdits, headers: &mut HeaderMap) {
+    for name in &edits.remove {
+        headers.remove(name);
+    }
+    for (name, value) in &edits.set {
+        headers.insert(name, value.clone());
+    }
+}
+
+/// Path and query, with the literal beginning of the route's path replaced by its `rewrite`.
+fn target(uri: &Uri, route: &Route) -> String {
+    let path = uri.path();
+    let mut target = match &route.rewrite {
+        None => path.to_owned(),
+        Some(rewrite) => rewritten(path, &route.matches.path, rewrite),
+    };
+    if let Some(query) = uri.query() {
+        target.push('?');
+        target.push_str(query);
+    }
+    target
+}
+
+fn rewritten(path: &str, pattern: &PathPattern, rewrite: &str) -> String {
+    let rest = after_literals(pattern, path);
+    let joined = format!("{}{rest}", rewrite.trim_end_matches('/'));
+    if joined.is_empty() { "/".to_owned() } else { joined }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Segment;
+
+    fn pattern(literals: &[&str], rest: bool) -> PathPattern {
+        let segments = literals.iter().map(|literal| Segment::Literal((*literal).to_owned()));
+        PathPattern { segments: segments.collect(), rest }
+    }
+
+    #[test]
+    fn a_rewrite_replaces_what_the_route_names_literally() {
+        let cases = [
+            ("/v1/chat", &["v1"][..], true, "/api", "/api/chat"),
+            ("/v1", &["v1"], true, "/api", "/api"),
+            ("/v1/", &["v1"], true, "/api/", "/api/"),
+            ("/v1/chat", &["v1"], true, "/", "/chat"),
+            ("/v1", &["v1"], true, "/", "/"),
+            ("/a/b/c%2Fd", &["a", "b"], true, "/x/y", "/x/y/c%2Fd"),
+            ("/exact", &["exact"], false, "/other", "/other"),
+            ("/any/thing", &[], true, "/base", "/base/any/thing"),
+        ];
+        for (path, literals, rest, rewrite, expected) in cases {
+            assert_eq!(rewritten(path, &pattern(literals, rest), rewrite), expected, "{path}");
+        }
+    }
+
+    #[test]
+    fn an_event_stream_is_asked_for_in_any_case_and_place() {
+        let mut headers = HeaderMap::new();
+        assert!(!accepts_events(&headers));
+        headers.insert(ACCEPT, HeaderValue::from_static("*/*"));
+        assert!(!accepts_events(&headers));
+        headers.append(ACCEPT, HeaderValue::from_static("application/json, Text/Event-Stream;q=1"));
+        assert!(accepts_events(&headers));
+    }
+}

@@ -1,0 +1,205 @@
+//! The plane: everything a configuration compiles to, built whole and swapped by one pointer.
+//!
+//! What must outlive a configuration (the endpoints with their connections and state) is kept in the
+//! [`Registry`], keyed by identity, and found again by the next plane.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+use dashmap::DashMap;
+use http::HeaderValue;
+use rustls::pki_types::ServerName;
+use tower_http::cors::CorsLayer;
+
+use crate::config::{self, Config};
+use crate::edge::cors;
+use crate::router::Router;
+use crate::upstream::{Endpoint, Group, Place, TlsFault, tls};
+
+/// A configuration at work.
+pub struct Plane {
+    /// What it was built from.
+    pub config: Arc<Config>,
+    /// Finds a request's route.
+    pub router: Router,
+    routes: HashMap<Arc<str>, Arc<LiveRoute>>,
+}
+
+/// A route at work.
+#[derive(Debug)]
+pub struct LiveRoute {
+    /// What it was built from.
+    pub config: Arc<config::Route>,
+    /// Where requests go, in order of preference.
+    pub chain: Vec<Entry>,
+    /// The route's cross-origin rules.
+    pub cors: Option<CorsLayer>,
+}
+
+/// One entry of a route's chain.
+#[derive(Debug)]
+pub struct Entry {
+    /// The upstream as configured.
+    pub upstream: Arc<config::Upstream>,
+    /// Its endpoints.
+    pub group: Arc<Group>,
+    /// The model name the upstream knows, where it differs.
+    pub model: Option<Arc<str>>,
+}
+
+/// What outlives every plane.
+#[derive(Debug, Default)]
+pub struct Registry {
+    endpoints: DashMap<config::Endpoint, Arc<Endpoint>>,
+    next: AtomicU64,
+    demo: Option<SocketAddr>,
+}
+
+/// Why a checked configuration cannot be put to work.
+#[derive(Debug, thiserror::Error)]
+pub enum PlaneFault {
+    /// TLS towards an upstream cannot be set up.
+    #[error("upstreams.{upstream}: {fault}")]
+    Tls {
+        /// The upstream.
+        upstream: Arc<str>,
+        /// What is missing.
+        fault: TlsFault,
+    },
+    /// A host is neither a name nor an address.
+    #[error("upstreams.{upstream}: `{host}` is neither a host name nor an address")]
+    Host {
+        /// The upstream.
+        upstream: Arc<str>,
+        /// The host as written.
+        host: Arc<str>,
+    },
+}
+
+impl std::fmt::Debug for Plane {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Plane").field("routes", &self.routes).finish_non_exhaustive()
+    }
+}
+
+impl Plane {
+    /// Compiles `config`.
+    ///
+    /// # Errors
+    ///
+    /// [`PlaneFault`]: nothing has changed then.
+    pub fn build(config: Arc<Config>, registry: &Registry) -> Result<Self, PlaneFault> {
+        let mut groups = HashMap::new();
+        for (name, upstream) in &config.upstreams {
+            groups.insert(name.as_str(), Arc::new(registry.group(upstream)?));
+        }
+        let live = |route: &Arc<config::Route>| {
+            let chain = route.to.iter().map(|target| Entry {
+                upstream: target.upstream.clone(),
+                group: groups[&*target.upstream.name].clone(),
+                model: target.model.clone(),
+            });
+            let live = LiveRoute {
+                config: route.clone(),
+                chain: chain.collect(),
+                cors: route.cors.as_ref().map(cors::layer),
+            };
+            (route.name.clone(), Arc::new(live))
+        };
+        let routes = config.routes.iter().map(live).collect();
+        Ok(Self { router: Router::new(&config.routes), routes, config: config.clone() })
+    }
+
+    /// The live form of a route the router has found.
+    pub fn live(&self, route: &config::Route) -> Option<&Arc<LiveRoute>> {
+        self.routes.get(&route.name)
+    }
+}
+
+impl Registry {
+    /// A registry in which `builtin:demo` is served at `demo`.
+    pub fn new(demo: Option<SocketAddr>) -> Self {
+        Self { demo, ..Self::default() }
+    }
+
+    fn group(&self, upstream: &config::Upstream) -> Result<Group, PlaneFault> {
+        let endpoints: Vec<_> = upstream
+            .endpoints
+            .iter()
+            .map(|endpoint| self.endpoint(upstream, endpoint))
+            .collect::<Result<_, _>>()?;
+        let secure = endpoints.iter().any(|endpoint| endpoint.server_name.is_some());
+        let tls = match secure {
+            true => Some(tls(upstream.ca.as_deref()).map_err(|fault| PlaneFault::Tls {
+                upstream: upstream.name.clone(),
+                fault,
+            })?),
+            false => None,
+        };
+        Ok(Group {
+            name: upstream.name.clone(),
+            endpoints,
+            tls,
+            pool_idle: upstream.pool_idle,
+            pool_keep: upstream.pool_keep,
+            turn: AtomicUsize::new(0),
+        })
+    }
+
+    fn endpoint(
+        &self,
+        upstream: &config::Upstream,
+        endpoint: &config::Endpoint,
+    ) -> Result<Arc<Endpoint>, PlaneFault> {
+        if let Some(known) = self.endpoints.get(endpoint) {
+            return Ok(known.clone());
+        }
+        let live = Arc::new(self.make(upstream, endpoint)?);
+        self.endpoints.insert(endpoint.clone(), live.clone());
+        Ok(live)
+    }
+
+    fn make(
+        &self,
+        upstream: &config::Upstream,
+        endpoint: &config::Endpoint,
+    ) -> Result<Endpoint, PlaneFault> {
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        let name = endpoint.to_string().into();
+        let (tls, host, port, base) = match endpoint {
+            config::Endpoint::Url { tls, host, port, base } => (*tls, host, *port, base.clone()),
+            config::Endpoint::Demo => {
+                // Nothing is listening there when no demo was started: a refused connection.
+                let place = self.demo.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 1)));
+                return Ok(Endpoint {
+                    number,
+                    name,
+                    authority: HeaderValue::from_static("demo.localhost"),
+                    base: Arc::from(""),
+                    place: Place::Address(place),
+                    server_name: None,
+                });
+            }
+        };
+        let bad_host =
+            || PlaneFault::Host { upstream: upstream.name.clone(), host: host.clone() };
+        let bracketed = if host.contains(':') { format!("[{host}]") } else { host.to_string() };
+        let default_port = if tls { 443 } else { 80 };
+        let authority =
+            if port == default_port { bracketed } else { format!("{bracketed}:{port}") };
+        let server_name = match tls {
+            true => Some(ServerName::try_from(host.to_string()).map_err(|_| bad_host())?),
+            false => None,
+        };
+        Ok(Endpoint {
+            number,
+            name,
+            authority: HeaderValue::try_from(authority).map_err(|_| bad_host())?,
+            base,
+            place: Place::Name { host: host.clone(), port },
+            server_name,
+        })
+    }
+}

@@ -1,0 +1,238 @@
+//! What became of one request: one line in the access log and one count in each metric, written when
+//! the record is dropped, so that no way out can forget it.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use http::{HeaderValue, Method, StatusCode, Version};
+
+use crate::delivery::Socket;
+use crate::dialect::Ending;
+use crate::edge::trace::TraceId;
+use crate::metrics::{Metrics, Name, RequestLabels, RouteLabels, status_class};
+
+/// How a request ended: the endings of a relayed answer, and those of requests that got none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// The answer was relayed and ended so.
+    Ended(Ending),
+    /// The gateway answered itself.
+    Refused(&'static str),
+    /// The client took nothing for too long.
+    Stalled,
+    /// The connection speaks another protocol since.
+    Upgraded,
+}
+
+impl Outcome {
+    /// The word for logs and metrics.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Ended(Ending::Complete) => "complete",
+            Self::Ended(Ending::Truncated) => "truncated",
+            Self::Ended(Ending::Failed) => "failed",
+            Self::Ended(Ending::Left) => "left",
+            Self::Refused(_) => "refused",
+            Self::Stalled => "stalled",
+            Self::Upgraded => "upgraded",
+        }
+    }
+}
+
+/// The record of one request, from its head's arrival to the last byte of its answer.
+pub struct Record {
+    metrics: Arc<Metrics>,
+    socket: Arc<Socket>,
+    access_log: bool,
+    started: Instant,
+    method: Method,
+    path: Box<str>,
+    version: Version,
+    /// The request's id, as the client is told it.
+    pub request_id: HeaderValue,
+    /// The trace the request belongs to.
+    pub trace_id: Option<TraceId>,
+    /// The route's name.
+    pub route: Option<Arc<str>>,
+    /// The upstream's name.
+    pub upstream: Option<Arc<str>>,
+    /// The endpoint that answered.
+    pub endpoint: Option<Arc<str>>,
+    /// The model the caller asked for.
+    pub model: Option<Box<str>>,
+    /// Whose key opened the route.
+    pub principal: Option<Arc<str>>,
+    /// The status sent.
+    pub status: Option<StatusCode>,
+    /// How it ended; [`Ending::Left`] until it is known better, since whatever drops a request before
+    /// its end does so because the client is gone.
+    pub outcome: Outcome,
+    /// What went wrong, in words.
+    pub reason: Option<Box<str>>,
+    /// From the start to the first byte of the answer's body.
+    first_byte: Option<Duration>,
+    /// From the start to the first whole event.
+    first_event: Option<Duration>,
+    /// Events passed on.
+    pub events: u64,
+    /// Bytes of the answer's body passed on.
+    pub bytes: u64,
+    /// Heartbeats sent.
+    pub heartbeats: u64,
+}
+
+impl std::fmt::Debug for Record {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Record")
+            .field("method", &self.method)
+            .field("path", &self.path)
+            .field("outcome", &self.outcome)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Record {
+    /// Opens the record of a request whose head has just come. The query is left out: it may hold
+    /// secrets.
+    pub fn open(
+        metrics: Arc<Metrics>,
+        socket: Arc<Socket>,
+        request: &http::request::Parts,
+        access_log: bool,
+    ) -> Self {
+        metrics.in_flight.inc();
+        socket.set_busy();
+        Self {
+            metrics,
+            socket,
+            access_log,
+            started: Instant::now(),
+            method: request.method.clone(),
+            path: request.uri.path().into(),
+            version: request.version,
+            request_id: HeaderValue::from_static("-"),
+            trace_id: None,
+            route: None,
+            upstream: None,
+            endpoint: None,
+            model: None,
+            principal: None,
+            status: None,
+            outcome: Outcome::Ended(Ending::Left),
+            reason: None,
+            first_byte: None,
+            first_event: None,
+            events: 0,
+            bytes: 0,
+            heartbeats: 0,
+        }
+    }
+
+    /// When the request's head had come.
+    pub fn started(&self) -> tokio::time::Instant {
+        self.started.into()
+    }
+
+    /// The connection the request came on.
+    pub fn socket(&self) -> &Arc<Socket> {
+        &self.socket
+    }
+
+    /// The HTTP version of the request.
+    pub fn version(&self) -> Version {
+        self.version
+    }
+
+    /// The request's id as text.
+    pub fn id(&self) -> &str {
+        self.request_id.to_str().unwrap_or("-")
+    }
+
+    /// Counts bytes of a body that go to the client.
+    pub fn add_bytes(&mut self, bytes: usize) {
+        if self.first_byte.is_none() {
+            self.first_byte = Some(self.started.elapsed());
+        }
+        self.bytes += bytes as u64;
+    }
+
+    /// Sets the number of events passed on so far; true when the first one was among them.
+    pub fn set_events(&mut self, events: u64) -> bool {
+        let first = self.events == 0 && events > 0;
+        if first {
+            self.first_event = Some(self.started.elapsed());
+        }
+        self.events = events;
+        first
+    }
+
+    fn count(&self) {
+        let name = |name: &Option<Arc<str>>| Name(name.clone().unwrap_or_default());
+        let status = self.status.map_or("none", |status| status_class(status.as_u16()));
+        let labels = RequestLabels {
+            route: name(&self.route),
+            upstream: name(&self.upstream),
+            status,
+            ending: self.outcome.word(),
+        };
+        self.metrics.requests.get_or_create(&labels).inc();
+        self.metrics.in_flight.dec();
+        let Some(first_byte) = self.first_byte else { return };
+        let labels = RouteLabels { route: labels.route, upstream: labels.upstream };
+        self.metrics.first_byte.get_or_create(&labels).observe(first_byte.as_secs_f64());
+        self.metrics.bytes.get_or_create(&labels).inc_by(self.bytes);
+        if let Some(first_event) = self.first_event {
+            self.metrics.first_event.get_or_create(&labels).observe(first_event.as_secs_f64());
+            self.metrics.events.get_or_create(&labels).inc_by(self.events);
+        }
+        if self.heartbeats > 0 {
+            self.metrics.heartbeats.get_or_create(&labels).inc_by(self.heartbeats);
+        }
+    }
+
+    fn log(&self) {
+        let millis = |time: Duration| time.as_secs_f64() * 1000.0;
+        let refusal = match self.outcome {
+            Outcome::Refused(code) => Some(code),
+            _ => None,
+        };
+        tracing::info!(
+            target: "deltaway::access",
+            client = %self.socket.peer().ip(),
+            method = %self.method,
+            path = %self.path,
+            version = ?self.version,
+            status = self.status.map(|status| status.as_u16()),
+            ending = self.outcome.word(),
+            route = self.route.as_deref(),
+            upstream = self.upstream.as_deref(),
+            endpoint = self.endpoint.as_deref(),
+            model = self.model.as_deref(),
+            principal = self.principal.as_deref(),
+            refusal,
+            reason = self.reason.as_deref(),
+            events = self.events,
+            bytes = self.bytes,
+            heartbeats = self.heartbeats,
+            first_byte_ms = self.first_byte.map(millis),
+            first_event_ms = self.first_event.map(millis),
+            total_ms = millis(self.started.elapsed()),
+            request_id = self.id(),
+            trace_id = self.trace_id.as_ref().map(TraceId::as_str),
+            "request",
+        );
+    }
+}
+
+impl Drop for Record {
+    fn drop(&mut self) {
+        if self.outcome == Outcome::Ended(Ending::Left) && self.socket.has_stalled() {
+            self.outcome = Outcome::Stalled;
+        }
+        self.socket.set_idle();
+        self.count();
+        if self.access_log {
+            self.log();
+        }
+    }
+}

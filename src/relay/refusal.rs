@@ -1,0 +1,88 @@
+//! A request that is answered by the gateway itself, before any head went out.
+
+use http::{HeaderName, HeaderValue, StatusCode};
+
+use crate::edge::credentials::CredentialError;
+use crate::upstream::{Reason, UploadFault, UpstreamFault};
+
+/// Why a request is refused, in words that the caller may see.
+#[derive(Debug, Clone)]
+pub struct Refusal {
+    /// The status.
+    pub status: StatusCode,
+    /// A word for programs: it names the kind of the refusal and never changes.
+    pub code: &'static str,
+    /// What happened and what would help.
+    pub message: String,
+    /// A header that belongs to the status (`Allow`, `WWW-Authenticate`).
+    pub header: Option<(HeaderName, HeaderValue)>,
+    /// Whether the same request may well succeed a moment later.
+    pub transient: bool,
+}
+
+impl Refusal {
+    /// A refusal that trying again will not change.
+    pub fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
+        Self { status, code, message: message.into(), header: None, transient: false }
+    }
+
+    /// The same, with a header.
+    pub fn with(mut self, name: HeaderName, value: HeaderValue) -> Self {
+        self.header = Some((name, value));
+        self
+    }
+
+    fn transient(mut self) -> Self {
+        self.transient = true;
+        self
+    }
+
+    /// The route leads to an upstream whose credential cannot be put in.
+    pub fn credential(error: &CredentialError, upstream: &str) -> Self {
+        let (code, message) = match error {
+            CredentialError::Missing(missing) => (
+                "secret_missing",
+                format!("the upstream `{upstream}` needs a credential, and {missing}"),
+            ),
+            CredentialError::Unfit(_) => (
+                "secret_unfit",
+                format!("the credential of the upstream `{upstream}` cannot stand in a header"),
+            ),
+        };
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, code, message)
+    }
+
+    /// A request body that could not be read.
+    pub fn upload(fault: &UploadFault) -> Self {
+        let (status, code) = match fault {
+            UploadFault::Client => (StatusCode::BAD_REQUEST, "body_incomplete"),
+            UploadFault::TooLarge(_) => (StatusCode::PAYLOAD_TOO_LARGE, "body_too_large"),
+            UploadFault::Slow(_) => (StatusCode::REQUEST_TIMEOUT, "body_timeout"),
+        };
+        Self::new(status, code, format!("the request body: {fault}"))
+    }
+
+    /// A clock that ran out before any head was sent.
+    pub fn timed_out(code: &'static str, message: String) -> Self {
+        Self::new(StatusCode::GATEWAY_TIMEOUT, code, message).transient()
+    }
+}
+
+impl From<&UpstreamFault> for Refusal {
+    fn from(fault: &UpstreamFault) -> Self {
+        let code = match &fault.reason {
+            Reason::Upload(fault) => return Self::upload(fault),
+            Reason::Resolve(_) => "upstream_unknown_host",
+            Reason::Connect(_) => "upstream_unreachable",
+            Reason::ConnectTimeout(_) => "connect_timeout",
+            Reason::FirstByteTimeout(_) => "first_byte_timeout",
+            Reason::Closed | Reason::Cut => "upstream_closed",
+            Reason::Io(_) => "upstream_failed",
+            Reason::Head(_) | Reason::Framing(_) => "upstream_malformed",
+        };
+        if fault.reason.is_timeout() {
+            return Self::timed_out(code, fault.to_string());
+        }
+        Self::new(StatusCode::BAD_GATEWAY, code, fault.to_string()).transient()
+    }
+}

@@ -1,0 +1,150 @@
+//! A request's body on its way in: bounded, and never waited for without a limit.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use http_body::{Body, Frame, SizeHint};
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use tokio::time::{Instant, Sleep};
+
+use crate::upstream::UploadFault;
+
+/// The body of a request, as the client sends it.
+pub struct Inbound {
+    body: Incoming,
+    left: u64,
+    limit: u64,
+    pause: Duration,
+    timer: Option<Pin<Box<Sleep>>>,
+}
+
+impl std::fmt::Debug for Inbound {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Inbound").field("left", &self.left).finish_non_exhaustive()
+    }
+}
+
+impl Inbound {
+    /// A body of at most `limit` bytes, with no pause longer than `pause`.
+    pub fn new(body: Incoming, limit: u64, pause: Duration) -> Self {
+        Self { body, left: limit, limit, pause, timer: None }
+    }
+
+    /// Sets the limit, in bytes of the whole body, once the route is known.
+    pub fn limit(&mut self, limit: u64) {
+        let read = self.limit - self.left;
+        self.left = limit.saturating_sub(read);
+        self.limit = limit;
+    }
+
+    /// The length the client announced.
+    pub fn announced(&self) -> Option<u64> {
+        self.body.size_hint().exact()
+    }
+
+    /// Whether there is no body at all, or all of it was read.
+    pub fn is_over(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    /// Refuses at once what says itself that it is too large.
+    ///
+    /// # Errors
+    ///
+    /// [`UploadFault::TooLarge`].
+    pub fn check_announced(&self) -> Result<(), UploadFault> {
+        match self.announced() {
+            Some(length) if length > self.limit => Err(UploadFault::TooLarge(self.limit)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Reads and forgets what the client still sends, up to `most` bytes and for at most `time`, so
+    /// that it gets to reading the answer instead of a reset.
+    pub async fn drain(&mut self, most: u64, time: Duration) {
+        self.left = most;
+        let draining = async {
+            while let Some(Ok(_)) = self.frame().await {}
+        };
+        // Running out of time is as good an end as any other here.
+        let _ = tokio::time::timeout(time, draining).await;
+    }
+}
+
+impl Body for Inbound {
+    type Data = Bytes;
+    type Error = UploadFault;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, UploadFault>>> {
+        let this = &mut *self;
+        match Pin::new(&mut this.body).poll_frame(cx) {
+            Poll::Ready(Some(Ok(frame))) => {
+                this.timer = None;
+                let length = frame.data_ref().map_or(0, |data| data.len() as u64);
+                if length > this.left {
+                    return Poll::Ready(Some(Err(UploadFault::TooLarge(this.limit))));
+                }
+                this.left -= length;
+                Poll::Ready(Some(Ok(frame)))
+            }
+            Poll::Ready(Some(Err(_))) => Poll::Ready(Some(Err(UploadFault::Client))),
+            Poll::Ready(None) => Poll::Ready(None),
+            Poll::Pending => {
+                let until = Instant::now() + this.pause;
+                let timer = this
+                    .timer
+                    .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(until)));
+                match timer.as_mut().poll(cx) {
+                    Poll::Ready(()) => Poll::Ready(Some(Err(UploadFault::Slow(this.pause)))),
+                    Poll::Pending => Poll::Pending,
+                }
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+/// The whole of `body`, if it is at most `bound` bytes.
+///
+/// # Errors
+///
+/// [`UploadFault`]; a body over `bound` is read no further.
+pub async fn collect(body: &mut Inbound, bound: u64) -> Result<Bytes, UploadFault> {
+    if body.announced().is_some_and(|length| length > bound) {
+        return Err(UploadFault::TooLarge(bound));
+    }
+    let mut first = Bytes::new();
+    let mut all = BytesMut::new();
+    let mut length = 0;
+    while let Some(frame) = body.frame().await {
+        let Ok(data) = frame?.into_data() else { continue };
+        length += data.len() as u64;
+        if length > bound {
+            return Err(UploadFault::TooLarge(bound));
+        }
+        // A body that came in one piece, as most do, is not copied.
+        if first.is_empty() && all.is_empty() {
+            first = data;
+            continue;
+        }
+        if all.is_empty() {
+            all.reserve(usize::try_from(body.announced().unwrap_or(0)).unwrap_or(0).max(first.len() * 2));
+            all.extend_from_slice(&std::mem::take(&mut first));
+        }
+        all.extend_from_slice(&data);
+    }
+    Ok(if all.is_empty() { first } else { all.freeze() })
+}

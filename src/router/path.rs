@@ -1,0 +1,283 @@
+//! A request's path as percent-decoded segments (RFC 3986 §3.3), and the paths that are refused.
+//!
+//! Invariant: a [`Path`] means the same to everyone who reads it. Dot segments, plain or encoded,
+//! also behind an encoded slash, a backslash or before a `;` (some servers cut path parameters off
+//! before they resolve dots), would let a request out of the part of a backend that its route opens.
+//!
+//! A path without `%` and with at most sixteen segments is read without an allocation.
+
+use std::borrow::Cow;
+
+use crate::config::{PathPattern, Segment};
+
+/// Why a path is refused (400).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum BadPath {
+    /// `.` or `..` as a segment, in any encoding.
+    #[error("the path holds a dot segment (`.` or `..`, plain or encoded)")]
+    DotSegment,
+    /// A control character, plain or encoded.
+    #[error("the path holds the control character {0:#04x}")]
+    Control(u8),
+    /// `%` without two hexadecimal digits (RFC 3986 §2.1).
+    #[error("the path holds a `%` that is not followed by two hexadecimal digits")]
+    Escape,
+}
+
+/// The decoded segments of a path. `/` has none; `/a/` has two, the second empty.
+pub(super) struct Path<'a> {
+    bytes: Cow<'a, [u8]>,
+    near: [(u32, u32); INLINE],
+    far: Vec<(u32, u32)>,
+    count: usize,
+}
+
+const INLINE: usize = 16;
+
+impl<'a> Path<'a> {
+    /// Reads a path as it was sent; `None` for what is no path, such as the `*` of `OPTIONS *`.
+    pub(super) fn read(raw: &'a str) -> Result<Option<Self>, BadPath> {
+        let Some(rest) = raw.strip_prefix('/') else {
+            return Ok(None);
+        };
+        let mut path = Self {
+            bytes: Cow::Borrowed(rest.as_bytes()),
+            near: [(0, 0); INLINE],
+            far: Vec::new(),
+            count: 0,
+        };
+        if rest.is_empty() {
+            return Ok(Some(path));
+        }
+        if memchr::memchr(b'%', rest.as_bytes()).is_some() {
+            path.read_encoded(rest.as_bytes())?;
+        } else {
+            path.read_plain(rest.as_bytes());
+        }
+        path.check()?;
+        Ok(Some(path))
+    }
+
+    /// Whether `pattern` matches. Parameters take any segment that is not empty.
+    pub(super) fn matches(&self, pattern: &PathPattern) -> bool {
+        let length = pattern.segments.len();
+        if self.count < length || (self.count > length && !pattern.rest) {
+            return false;
+        }
+        pattern
+            .segments
+            .iter()
+            .enumerate()
+            .all(|(at, wanted)| match wanted {
+                Segment::Literal(text) => self.segment(at) == text.as_bytes(),
+                Segment::Parameter(_) => !self.segment(at).is_empty(),
+            })
+    }
+
+    fn segment(&self, at: usize) -> &[u8] {
+        let (start, end) = match self.near.get(at) {
+            Some(cut) => *cut,
+            None => self.far[at - INLINE],
+        };
+        &self.bytes[start as usize..end as usize]
+    }
+
+    fn read_plain(&mut self, bytes: &[u8]) {
+        let mut start = 0;
+        for slash in memchr::memchr_iter(b'/', bytes) {
+            self.push(start, slash);
+            start = slash + 1;
+        }
+        self.push(start, bytes.len());
+    }
+
+    fn read_encoded(&mut self, raw: &[u8]) -> Result<(), BadPath> {
+        let mut bytes = Vec::with_capacity(raw.len());
+        for segment in raw.split(|byte| *byte == b'/') {
+            let start = bytes.len();
+            let mut rest = segment.iter();
+            while let Some(byte) = rest.next() {
+                bytes.push(match byte {
+                    b'%' => escaped(rest.next(), rest.next()).ok_or(BadPath::Escape)?,
+                    plain => *plain,
+                });
+            }
+            self.push(start, bytes.len());
+        }
+        self.bytes = Cow::Owned(bytes);
+        Ok(())
+    }
+
+    fn push(&mut self, start: usize, end: usize) {
+        // A request head is far below 4 GiB.
+        let cut = (start as u32, end as u32);
+        match self.near.get_mut(self.count) {
+            Some(slot) => *slot = cut,
+            None => self.far.push(cut),
+        }
+        self.count += 1;
+    }
+
+    fn check(&self) -> Result<(), BadPath> {
+        if let Some(byte) = self.bytes.iter().find(|byte| byte.is_ascii_control()) {
+            return Err(BadPath::Control(*byte));
+        }
+        let has_dot = memchr::memchr(b'.', &self.bytes).is_some();
+        if has_dot && (0..self.count).any(|at| has_dot_segment(self.segment(at))) {
+            return Err(BadPath::DotSegment);
+        }
+        Ok(())
+    }
+}
+
+/// What is left of the raw `path` behind the literal segments that `pattern` begins with: empty,
+/// or from the slash on. This is the part that stays when a route's `rewrite` replaces the rest.
+///
+/// `path` is one that the pattern matches.
+pub fn after_literals<'p>(pattern: &PathPattern, path: &'p str) -> &'p str {
+    let literals = pattern
+        .segments
+        .iter()
+        .take_while(|segment| matches!(segment, Segment::Literal(_)));
+    let mut rest = path;
+    for _ in literals {
+        let inner = rest.strip_prefix('/').unwrap_or(rest);
+        rest = inner.find('/').map_or("", |slash| &inner[slash..]);
+    }
+    rest
+}
+
+/// The byte that two hexadecimal digits stand for.
+pub(super) fn escaped(high: Option<&u8>, low: Option<&u8>) -> Option<u8> {
+    let digit = |byte: Option<&u8>| (*byte? as char).to_digit(16);
+    // Two digits make at most 255.
+    Some((digit(high)? * 16 + digit(low)?) as u8)
+}
+
+/// Whether a reader that also splits at decoded slashes and backslashes, and drops what follows
+/// `;`, would see a dot segment.
+fn has_dot_segment(segment: &[u8]) -> bool {
+    segment
+        .split(|byte| matches!(byte, b'/' | b'\\'))
+        .any(|part| {
+            let end = memchr::memchr(b';', part).unwrap_or(part.len());
+            matches!(&part[..end], b"." | b"..")
+        })
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn segments(raw: &str) -> Result<Vec<String>, BadPath> {
+        let path = Path::read(raw)?.unwrap();
+        Ok((0..path.count)
+            .map(|at| String::from_utf8_lossy(path.segment(at)).into())
+            .collect())
+    }
+
+    #[test]
+    fn splits_and_decodes() {
+        assert_eq!(segments("/").unwrap(), Vec::<String>::new());
+        assert_eq!(segments("/a/").unwrap(), ["a", ""]);
+        assert_eq!(segments("//a").unwrap(), ["", "a"]);
+        assert_eq!(segments("/%61%2Fb/c%5Cd").unwrap(), ["a/b", "c\\d"]);
+        assert_eq!(segments("/...").unwrap(), ["..."]);
+        assert_eq!(
+            segments("/a.b/.well-known").unwrap(),
+            ["a.b", ".well-known"]
+        );
+        assert!(Path::read("*").unwrap().is_none());
+        assert!(Path::read("").unwrap().is_none());
+    }
+
+    #[test]
+    fn refuses_what_could_be_read_twice() {
+        let dots = [
+            "/.",
+            "/..",
+            "/a/../b",
+            "/a/%2e%2E/b",
+            "/a/.%2e",
+            "/a/..%2Fb",
+            "/a/b%2f..%2Fc",
+            "/a/..%5Cb",
+            "/a/x\\..",
+            "/a/..;/b",
+            "/a/..;x=1/b",
+            "/a/.;",
+        ];
+        for raw in dots {
+            assert_eq!(segments(raw), Err(BadPath::DotSegment), "{raw}");
+        }
+        assert_eq!(segments("/a%00"), Err(BadPath::Control(0)));
+        assert_eq!(segments("/a%0d%0ab"), Err(BadPath::Control(0x0d)));
+        assert_eq!(segments("/a\u{7f}"), Err(BadPath::Control(0x7f)));
+        for raw in ["/%", "/%a", "/%zz", "/a%/b", "/%+1"] {
+            assert_eq!(segments(raw), Err(BadPath::Escape), "{raw}");
+        }
+    }
+
+    #[test]
+    fn the_part_behind_the_literals() {
+        let pattern = |text: &str, rest| PathPattern {
+            segments: text
+                .split('/')
+                .filter(|segment| !segment.is_empty())
+                .map(|segment| match segment.strip_prefix(':') {
+                    Some(name) => Segment::Parameter(name.into()),
+                    None => Segment::Literal(segment.into()),
+                })
+                .collect(),
+            rest,
+        };
+        assert_eq!(
+            after_literals(&pattern("v1", true), "/v1/chat/x"),
+            "/chat/x"
+        );
+        assert_eq!(after_literals(&pattern("v1", true), "/v1"), "");
+        assert_eq!(after_literals(&pattern("v1", true), "/%761/"), "/");
+        assert_eq!(after_literals(&pattern("", true), "/a/b"), "/a/b");
+        assert_eq!(
+            after_literals(&pattern("users/:id/events", false), "/users/7/events"),
+            "/7/events"
+        );
+    }
+
+    proptest! {
+        /// However a segment is encoded, it decodes to itself, and slashes never leak out of it.
+        #[test]
+        fn encoding_does_not_matter(
+            wanted in prop::collection::vec("[a-z/%é;]{0,6}", 1..24),
+            plain in any::<u64>(),
+        ) {
+            let mut raw = String::new();
+            for segment in &wanted {
+                raw.push('/');
+                for (at, byte) in segment.bytes().enumerate() {
+                    let keep = byte.is_ascii_lowercase() && plain >> (at % 64) & 1 == 1;
+                    if keep { raw.push(byte as char) } else { raw.push_str(&format!("%{byte:02x}")) }
+                }
+            }
+            let expected = if raw == "/" { Vec::new() } else { wanted };
+            prop_assert_eq!(segments(&raw).unwrap(), expected);
+        }
+
+        #[test]
+        fn never_panics(raw in ".{0,60}") {
+            let _ = Path::read(&raw);
+            let _ = Path::read(&format!("/{raw}"));
+        }
+
+        /// Nothing that is let through decodes to a dot segment.
+        #[test]
+        fn no_dots_get_through(raw in "/([./;\\\\]|%2e|%2E|%2f|%5c|a){0,12}") {
+            if let Ok(all) = segments(&raw) {
+                let all = all.join("/").replace('\\', "/");
+                prop_assert!(all.split('/').all(|part| part != "." && part != ".."), "{}", all);
+            }
+        }
+    }
+}

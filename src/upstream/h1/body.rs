@@ -1,0 +1,177 @@
+//! An answer's body, read from the connection by whoever polls it.
+//!
+//! The connection goes back to its pool in the moment its message ends, and is dropped (which the
+//! server sees at once) when the body is dropped before that.
+
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use http::HeaderMap;
+
+use super::exchange::Connection;
+use super::framing::Decoder;
+use super::send::Sender;
+use crate::upstream::fault::Reason;
+use crate::upstream::pool::Home;
+
+/// A piece of a body.
+#[derive(Debug)]
+pub enum Piece {
+    /// The data of one read, without framing; never empty.
+    Data(Bytes),
+    /// The trailers.
+    Trailers(HeaderMap),
+}
+
+/// How a body ended, where it was not cut.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BodyEnd {
+    /// As its framing said.
+    Framed,
+    /// By the close of the connection, which had to do as framing.
+    Closed,
+}
+
+/// The body of an answer.
+pub struct AnswerBody {
+    connection: Option<Connection>,
+    decoder: Decoder,
+    sender: Option<Sender>,
+    keep: bool,
+    first: Bytes,
+    end: Option<BodyEnd>,
+    home: Option<Home>,
+    upgrade: bool,
+}
+
+impl std::fmt::Debug for AnswerBody {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("AnswerBody")
+            .field("decoder", &self.decoder)
+            .field("end", &self.end)
+            .finish_non_exhaustive()
+    }
+}
+
+impl AnswerBody {
+    pub(super) fn new(
+        connection: Connection,
+        decoder: Decoder,
+        sender: Option<Sender>,
+        keep: bool,
+        first: Bytes,
+    ) -> Self {
+        let connection = Some(connection);
+        Self { connection, decoder, sender, keep, first, end: None, home: None, upgrade: false }
+    }
+
+    /// The body of an answer 101: none, and the connection stays.
+    pub(super) fn upgraded(mut self) -> Self {
+        self.upgrade = true;
+        self
+    }
+
+    /// Names the place that takes the connection back when the message has ended.
+    pub(in crate::upstream) fn returning_to(mut self, home: Home) -> Self {
+        self.home = Some(home);
+        if self.decoder.is_done() && !self.upgrade {
+            self.release();
+        }
+        self
+    }
+
+    /// Hands the next piece out once more: it was only looked at.
+    pub fn put_back(&mut self, data: Bytes) {
+        self.first = data;
+    }
+
+    /// Bytes still to come, where that is known.
+    pub fn remaining(&self) -> Option<u64> {
+        self.decoder.remaining().map(|left| left + self.first.len() as u64)
+    }
+
+    /// Whether the whole body was handed out already.
+    pub fn is_over(&self) -> bool {
+        self.remaining() == Some(0)
+    }
+
+    /// How the body ended; `None` while it has not, and where it was cut.
+    pub fn end(&self) -> Option<BodyEnd> {
+        if self.decoder.is_done() { Some(BodyEnd::Framed) } else { self.end }
+    }
+
+    /// Whether the connection is closed to tell where this body ends.
+    pub fn ends_by_close(&self) -> bool {
+        self.decoder.ends_by_close()
+    }
+
+    /// The connection of an answer 101, which speaks another protocol now.
+    pub fn into_connection(self) -> Option<Connection> {
+        self.connection
+    }
+
+    /// The next piece, or `None` at the end, of which [`AnswerBody::end`] tells the kind.
+    ///
+    /// # Errors
+    ///
+    /// A [`Reason`]: the body was cut.
+    pub fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Piece, Reason>>> {
+        if !self.first.is_empty() {
+            return Poll::Ready(Some(Ok(Piece::Data(std::mem::take(&mut self.first)))));
+        }
+        loop {
+            if self.decoder.is_done() {
+                let trailers = self.decoder.take_trailers();
+                return Poll::Ready(trailers.map(|trailers| Ok(Piece::Trailers(trailers))));
+            }
+            let Some(connection) = &mut self.connection else {
+                return Poll::Ready(None);
+            };
+            // What fails to be sent shows in the answer; the connection only is not used again.
+            if let Some(sender) = &mut self.sender
+                && let Poll::Ready(outcome) = sender.poll(cx, &mut connection.transport)
+            {
+                self.keep &= outcome.is_ok();
+                self.sender = None;
+            }
+            let read = ready!(connection.transport.poll_read(cx, |bytes| {
+                if bytes.is_empty() { None } else { Some((self.decoder.decode(bytes), bytes.len())) }
+            }));
+            match read {
+                Ok(Some((Ok(decoded), length))) => {
+                    self.keep &= decoded.consumed == length;
+                    if self.decoder.is_done() {
+                        self.release();
+                    }
+                    if !decoded.data.is_empty() {
+                        return Poll::Ready(Some(Ok(Piece::Data(decoded.data))));
+                    }
+                }
+                Ok(Some((Err(fault), _))) => return self.cut(fault.into()),
+                Ok(None) if self.decoder.ends_by_close() => {
+                    self.end = Some(BodyEnd::Closed);
+                    self.connection = None;
+                }
+                Ok(None) => return self.cut(Reason::Cut),
+                Err(error) => return self.cut(Reason::Io(error)),
+            }
+        }
+    }
+
+    fn cut(&mut self, reason: Reason) -> Poll<Option<Result<Piece, Reason>>> {
+        self.connection = None;
+        Poll::Ready(Some(Err(reason)))
+    }
+
+    /// Gives the connection back if a further request may use it, and drops it otherwise.
+    fn release(&mut self) {
+        let connection = self.connection.take();
+        let (Some(mut connection), Some(home)) = (connection, self.home.take()) else {
+            return;
+        };
+        if self.keep && self.sender.is_none() && connection.read_ahead.is_empty() {
+            connection.reused = true;
+            home.give_back(connection);
+        }
+    }
+}

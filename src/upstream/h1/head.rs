@@ -1,0 +1,202 @@
+//! Heads of HTTP/1.1: requests out, answers in, and which framing an answer's head announces.
+
+use bytes::{BufMut, Bytes, BytesMut};
+use http::header::{CONTENT_LENGTH, HeaderName, HeaderValue, TRANSFER_ENCODING};
+use http::{HeaderMap, Method, StatusCode, Version};
+
+use super::framing::Framing;
+
+/// Largest head of an answer, in bytes.
+pub const MAX_HEAD: usize = 64 * 1024;
+/// Most fields in the head of an answer.
+const MAX_FIELDS: usize = 128;
+
+/// An answer's head as parsed.
+#[derive(Debug)]
+pub struct Head {
+    /// The status.
+    pub status: StatusCode,
+    /// HTTP/1.0 or HTTP/1.1.
+    pub version: Version,
+    /// The fields, in order.
+    pub headers: HeaderMap,
+}
+
+/// Why an answer's head is refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum BadHead {
+    /// It is not HTTP/1.
+    #[error("the head is not HTTP/1: {0}")]
+    Syntax(httparse::Error),
+    /// It is too large.
+    #[error("the head is larger than {MAX_HEAD} bytes or has more than {MAX_FIELDS} fields")]
+    TooLarge,
+    /// Its status is not one of 100 to 599.
+    #[error("the status {0} does not exist")]
+    Status(u16),
+    /// Several lengths that differ, or one that is no number (RFC 9112 §6.3 item 5).
+    #[error("Content-Length is not one number")]
+    Length,
+    /// A transfer coding other than a final `chunked` (RFC 9112 §6.1).
+    #[error("Transfer-Encoding is not `chunked`")]
+    TransferEncoding,
+}
+
+/// How the body of a request is announced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Announced {
+    /// No body, and no field that says so.
+    Nothing,
+    /// `Content-Length`.
+    Length(u64),
+    /// `Transfer-Encoding: chunked`.
+    Chunked,
+}
+
+/// Writes a request's head. The target comes in two parts, the endpoint's base and the rest; `host`
+/// is written first (RFC 9112 §3.2). `headers` must hold no framing, and no hop-by-hop field but
+/// those that an upgrade needs: framing is this codec's, and stands where `body` says.
+pub fn encode(
+    method: &Method,
+    target: (&str, &str),
+    host: Option<&HeaderValue>,
+    headers: &HeaderMap,
+    body: Announced,
+) -> BytesMut {
+    let fields: usize =
+        headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
+    let mut out = BytesMut::with_capacity(fields + target.0.len() + target.1.len() + 128);
+    out.put_slice(method.as_str().as_bytes());
+    out.put_u8(b' ');
+    out.put_slice(target.0.as_bytes());
+    out.put_slice(target.1.as_bytes());
+    out.put_slice(b" HTTP/1.1\r\n");
+    let host = host.map(|value| (&http::header::HOST, value));
+    for (name, value) in host.into_iter().chain(headers) {
+        out.put_slice(name.as_str().as_bytes());
+        out.put_slice(b": ");
+        out.put_slice(value.as_bytes());
+        out.put_slice(b"\r\n");
+    }
+    match body {
+        Announced::Nothing => {}
+        Announced::Length(length) => {
+            out.put_slice(b"content-length: ");
+            out.put_slice(length.to_string().as_bytes());
+            out.put_slice(b"\r\n");
+        }
+        Announced::Chunked => out.put_slice(b"transfer-encoding: chunked\r\n"),
+    }
+    out.put_slice(b"\r\n");
+    out
+}
+
+/// Parses a head at the front of `bytes`: the head and its length, or `None` while it is not whole.
+///
+/// # Errors
+///
+/// [`BadHead`] as soon as the bytes can be no head.
+pub fn parse(bytes: &[u8]) -> Result<Option<(Head, usize)>, BadHead> {
+    let mut fields = [httparse::EMPTY_HEADER; MAX_FIELDS];
+    let mut parsed = httparse::Response::new(&mut fields);
+    let length = match parsed.parse(bytes) {
+        Ok(httparse::Status::Complete(length)) if length <= MAX_HEAD => length,
+        Ok(httparse::Status::Partial) if bytes.len() < MAX_HEAD => return Ok(None),
+        Ok(_) | Err(httparse::Error::TooManyHeaders) => return Err(BadHead::TooLarge),
+        Err(error) => return Err(BadHead::Syntax(error)),
+    };
+    let code = parsed.code.unwrap_or_default();
+    let status = StatusCode::from_u16(code).ok().filter(|status| status.as_u16() < 600);
+    let head = Head {
+        status: status.ok_or(BadHead::Status(code))?,
+        version: if parsed.version == Some(0) { Version::HTTP_10 } else { Version::HTTP_11 },
+        headers: headers(bytes, length, parsed.headers)?,
+    };
+    Ok(Some((head, length)))
+}
+
+/// The fields as a map whose values share one copy of the head.
+fn headers(
+    bytes: &[u8],
+    length: usize,
+    fields: &[httparse::Header<'_>],
+) -> Result<HeaderMap, BadHead> {
+    let shared = Bytes::copy_from_slice(&bytes[..length]);
+    let start = bytes.as_ptr() as usize;
+    let mut map = HeaderMap::with_capacity(fields.len());
+    for field in fields {
+        let name = HeaderName::from_bytes(field.name.as_bytes())
+            .map_err(|_| BadHead::Syntax(httparse::Error::HeaderName))?;
+        let from = field.value.as_ptr() as usize - start;
+        let value = shared.slice(from..from + field.value.len());
+        let value = HeaderValue::from_maybe_shared(value)
+            .map_err(|_| BadHead::Syntax(httparse::Error::HeaderValue))?;
+        map.append(name, value);
+    }
+    Ok(map)
+}
+
+/// The framing of the answer to a `method` request (RFC 9112 §6.3).
+///
+/// # Errors
+///
+/// [`BadHead::Length`] and [`BadHead::TransferEncoding`].
+pub fn framing(method: &Method, head: &Head) -> Result<Framing, BadHead> {
+    let bodiless = head.status.is_informational()
+        || head.status == StatusCode::NO_CONTENT
+        || head.status == StatusCode::NOT_MODIFIED
+        || method == Method::HEAD;
+    if bodiless {
+        return Ok(Framing::Empty);
+    }
+    if head.headers.contains_key(TRANSFER_ENCODING) {
+        return transfer_encoding(head);
+    }
+    let mut length = None;
+    for value in head.headers.get_all(CONTENT_LENGTH) {
+        for part in value.to_str().map_err(|_| BadHead::Length)?.split(',') {
+            let part = part.trim_matches([' ', '\t']);
+            let digits = !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
+            let number: u64 =
+                part.parse().ok().filter(|_| digits).ok_or(BadHead::Length)?;
+            if *length.get_or_insert(number) != number {
+                return Err(BadHead::Length);
+            }
+        }
+    }
+    Ok(length.map_or(Framing::Close, Framing::Length))
+}
+
+fn transfer_encoding(head: &Head) -> Result<Framing, BadHead> {
+    let mut values = head.headers.get_all(TRANSFER_ENCODING).iter();
+    let only = values.next().filter(|_| values.next().is_none());
+    let chunked = only.is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"chunked"));
+    // An HTTP/1.0 server does not know the coding; what it means is anybody's guess (RFC 9112 §6.1).
+    if !chunked || head.version == Version::HTTP_10 {
+        return Err(BadHead::TransferEncoding);
+    }
+    Ok(Framing::Chunked)
+}
+
+/// Whether the connection may serve a further request after this answer (RFC 9112 §9.3).
+pub fn keeps_alive(head: &Head) -> bool {
+    // Both fields at once are a sign of smuggling: read as chunked, then never used again (§6.3).
+    if head.headers.contains_key(TRANSFER_ENCODING) && head.headers.contains_key(CONTENT_LENGTH) {
+        return false;
+    }
+    let says = |word: &str| {
+        head.headers.get_all(http::header::CONNECTION).iter().any(|value| {
+            value.to_str().is_ok_and(|value| {
+                value.split(',').any(|token| token.trim().eq_ignore_ascii_case(word))
+            })
+        })
+    };
+    match head.version {
+        Version::HTTP_10 => says("keep-alive"),
+        _ => !says("close"),
+    }
+}
+
+#[cfg(test)]
+#[path = "head_tests.rs"]
+mod tests;

@@ -1,0 +1,19 @@
+//! Upstreams: endpoints, connections to them, and the requests sent there.
+//!
+//! The way of a request: [`Group::ask`] picks an endpoint, takes a kept connection or opens one
+//! ([`connect`]), and [`h1`] writes the request and reads the answer's head; its body is read by whoever
+//! polls it. Balancing by load, health and retries have their place in [`group`].
+
+mod connect;
+mod fault;
+mod group;
+mod h1;
+mod pool;
+mod transport;
+
+pub use connect::{Place, TlsFault, tls};
+pub use fault::{Reason, UploadFault, UpstreamFault};
+pub use group::{Asked, BuildHead, Endpoint, Group};
+pub use h1::{Announced, Answer, AnswerBody, BodyEnd, Head, Piece, Upload, UploadBody, encode};
+pub use pool::Pool;
+pub use transport::Transport;

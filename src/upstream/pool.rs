@@ -1,0 +1,72 @@
+//! Idle connections of one worker, kept for the next request to the same endpoint.
+//!
+//! The last one used is the first one taken again: it is the least likely to have been closed by
+//! the server meanwhile, and the others age until they are swept.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::h1::Connection;
+
+/// Idle connections, by endpoint. Belongs to one worker: a connection is bound to its reactor.
+#[derive(Debug, Default)]
+pub struct Pool {
+    idle: Mutex<HashMap<u64, Vec<Idle>>>,
+}
+
+#[derive(Debug)]
+struct Idle {
+    connection: Connection,
+    until: Instant,
+}
+
+/// Where a connection goes back to when its answer has ended.
+#[derive(Debug, Clone)]
+pub struct Home {
+    pub(super) pool: Arc<Pool>,
+    /// The endpoint's number.
+    pub(super) endpoint: u64,
+    /// Most idle connections to keep.
+    pub(super) room: usize,
+    /// How long to keep one.
+    pub(super) keep: Duration,
+}
+
+impl Pool {
+    /// A kept connection to `endpoint` that still lies quiet.
+    pub(super) fn take(&self, endpoint: u64) -> Option<Connection> {
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        let kept = idle.get_mut(&endpoint)?;
+        let now = Instant::now();
+        while let Some(Idle { mut connection, until }) = kept.pop() {
+            if until > now && connection.is_quiet() {
+                return Some(connection);
+            }
+        }
+        None
+    }
+
+    /// Drops what was kept long enough and what its server closed. Called once a second.
+    pub fn sweep(&self) {
+        let now = Instant::now();
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        for kept in idle.values_mut() {
+            kept.retain_mut(|entry| entry.until > now && entry.connection.is_quiet());
+        }
+        idle.retain(|_, kept| !kept.is_empty());
+    }
+}
+
+impl Home {
+    /// Keeps `connection` for the next request, if there is room.
+    pub(super) fn give_back(&self, connection: Connection) {
+        let mut idle = self.pool.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        let kept = idle.entry(self.endpoint).or_default();
+        if kept.len() < self.room {
+            kept.push(Idle { connection, until: Instant::now() + self.keep });
+        }
+    }
+}

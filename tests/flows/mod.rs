@@ -1,0 +1,13 @@
+//! What users do, one file a subject: each test is named by what somebody needs.
+
+mod binary;
+mod callers;
+mod crates;
+mod fields;
+mod heartbeat;
+mod ordinary;
+mod refusals;
+mod routing;
+mod unbuffered;
+mod uploads;
+mod websocket;

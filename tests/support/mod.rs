@@ -1,0 +1,15 @@
+//! What the tests stand on: a backend and a client that own every byte, and ways to start a gateway.
+
+pub mod api;
+pub mod backend;
+pub mod binary;
+pub mod client;
+pub mod gateway;
+pub mod limit;
+pub mod recording;
+pub mod wire;
+
+pub use backend::{Backend, Peer};
+pub use client::{Ask, Client, Ended};
+pub use gateway::{Gateway, gateway, toml};
+pub use limit::{until, within};
