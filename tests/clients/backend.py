@@ -41,7 +41,7 @@ class Script:
     status: int = 200
     content_type: str = "text/event-stream"
     headers: list[tuple[str, str]] = field(default_factory=list)
-    framing: str = "chunked"  # or "length", or "close"
+    framing: str = "chunked"  # or "length", "close", or "raw": as the headers given say
     ending: Ending = Ending.CLEAN
     lockstep: bool = False  # each piece, and the ending after them, waits for its release
     pause: float = 0.0  # seconds between pieces: a pacing, no test's outcome rests on it
@@ -259,7 +259,6 @@ async def _play(script: Script, exchange: Exchange, connection: _Connection) -> 
     if script.lockstep and script.head_waits:
         await exchange.permit()
     await connection.write(_head(script))
-    # A head that fits one segment with the first event would hide whether it was passed on alone.
     for number, piece in enumerate(script.pieces):
         if script.lockstep:
             await exchange.permit()
@@ -293,7 +292,7 @@ def _head(script: Script) -> bytes:
         headers = [*headers, ("Transfer-Encoding", "chunked")]
     elif script.framing == "length":
         headers = [*headers, ("Content-Length", str(sum(map(len, script.pieces))))]
-    else:
+    elif script.framing == "close":
         headers = [*headers, ("Connection", "close")]
     lines = [f"HTTP/1.1 {script.status} Scripted", *(f"{name}: {value}" for name, value in headers)]
     return "\r\n".join(lines).encode("latin-1") + b"\r\n\r\n"

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -49,8 +50,8 @@ def backend(loop: Loop, cleanup: contextlib.ExitStack) -> StartBackend:
 def gateway(tmp_path: Path, cleanup: contextlib.ExitStack) -> StartGateway:
     """Starts gateways. What they logged is shown when the test fails."""
 
-    def start(config: str, env: Mapping[str, str] | None = None) -> Gateway:
-        gateway = Gateway(tmp_path, config, env)
+    def start(config: str, **options: Any) -> Gateway:
+        gateway = Gateway(tmp_path, config, **options)
         cleanup.callback(lambda: print(f"--- the gateway's log\n{gateway.program.errors()}"))
         cleanup.callback(gateway.stop)
         return gateway
@@ -99,7 +100,7 @@ def serve(program: StartProgram) -> Callable[..., str]:
 
     def start(*command: str | Path, **options: object) -> str:
         port = free_port()
-        running = program([*command, str(port)], **options)
+        running = program([*command, str(port)], read=False, **options)
 
         def up() -> bool:
             if running.process.poll() is not None:

@@ -22,13 +22,15 @@ def binary() -> Path:
 class Gateway:
     """One running gateway."""
 
-    def __init__(self, folder: Path, config: str, env: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, folder: Path, config: str, *, env: Mapping[str, str] | None = None, server: str = ""
+    ) -> None:
         self.port, self.admin_port = free_port(), free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.admin_url = f"http://127.0.0.1:{self.admin_port}"
         self.config = folder / f"deltaway-{self.port}.toml"
         self.config.write_text(
-            f'[server]\nlisten = "127.0.0.1:{self.port}"\n\n'
+            f'[server]\nlisten = "127.0.0.1:{self.port}"\n{server}\n\n'
             f'[admin]\nlisten = "127.0.0.1:{self.admin_port}"\n\n{config}'
         )
         self.program = Program(
@@ -36,6 +38,7 @@ class Gateway:
             log=folder / f"deltaway-{self.port}.log",
             env=env,
             cwd=folder,
+            read=False,
         )
         try:
             until(self._ready, "/readyz of the gateway")

@@ -57,6 +57,7 @@ class Nginx:
         self.program = Program(
             ["nginx", "-p", folder, "-c", config, "-e", "stderr", "-g", "daemon off; user root;"],
             log=folder / "nginx.log",
+            read=False,
         )
         try:
             until(self._up, "nginx to listen")

@@ -60,7 +60,7 @@ def accepts(port: int) -> bool:
 
 
 class Program:
-    """A running program whose output can be read as it comes."""
+    """A running program whose output can be read as it comes, or else goes into its log."""
 
     def __init__(
         self,
@@ -70,6 +70,7 @@ class Program:
         env: Mapping[str, str] | None = None,
         cwd: Path | None = None,
         stdin: bool = False,
+        read: bool = True,
     ) -> None:
         self.name = Path(command[0]).name
         self.log = log
@@ -78,7 +79,8 @@ class Program:
             self.process = subprocess.Popen(
                 [str(part) for part in command],
                 stdin=subprocess.PIPE if stdin else subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
+                # A pipe that nobody reads would stop a talkative program.
+                stdout=subprocess.PIPE if read else errors,
                 stderr=errors,
                 env={**os.environ, **(env or {})},
                 cwd=cwd,
@@ -117,7 +119,7 @@ class Program:
             raise AssertionError(f"{self.name} did not end within {limit:g} s\n{self.errors()}") from None
 
     def errors(self) -> str:
-        """The end of what it wrote to standard error."""
+        """The end of its log: what it wrote to standard error, and to standard output if nobody reads that."""
         return self.log.read_text(errors="replace")[-4000:]
 
     def stop(self) -> None:

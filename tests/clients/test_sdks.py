@@ -240,7 +240,7 @@ def test_the_backends_own_refusal_is_passed_on(
     name: str, run: Run, backend: StartBackend, gateway: StartGateway
 ) -> None:
     recording = recordings.load(name)
-    source = backend(Script.replay(recording, framing="length"))
+    source = backend(Script.replay(recording))
     call = CALLS[recording.dialect]
     direct, through = run([Job(call, source.url), Job(call, gateway(model_route(source.url)).url)])
     assert through == direct
