@@ -260,7 +260,7 @@ impl Peer {
         let mut bytes = self.buffer.len() as u64;
         loop {
             self.buffer.clear();
-            match self.stream.read_buf(&mut self.buffer).await {
+            match self.read().await {
                 Ok(0) => {
                     return Left {
                         at: Instant::now(),
@@ -286,8 +286,13 @@ impl Peer {
             && self.buffer.is_empty()
     }
 
+    async fn read(&mut self) -> io::Result<usize> {
+        self.buffer.reserve(16 * 1024);
+        self.stream.read_buf(&mut self.buffer).await
+    }
+
     async fn fill(&mut self) -> usize {
-        self.stream.read_buf(&mut self.buffer).await.unwrap_or(0)
+        self.read().await.unwrap_or(0)
     }
 }
 
