@@ -67,7 +67,9 @@ impl Admin {
     fn answer(&self, request: &Request<Incoming>) -> Response<Full<Bytes>> {
         if !matches!(*request.method(), Method::GET | Method::HEAD) {
             let mut response = text(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD\n");
-            response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+            response
+                .headers_mut()
+                .insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
             return response;
         }
         match request.uri().path() {
@@ -75,14 +77,19 @@ impl Admin {
             "/readyz" if self.ready.load(Ordering::Relaxed) => text(StatusCode::OK, "ready\n"),
             "/readyz" => text(StatusCode::SERVICE_UNAVAILABLE, "draining\n"),
             "/metrics" => self.exposition(),
-            _ => text(StatusCode::NOT_FOUND, "here are /livez, /readyz and /metrics\n"),
+            _ => text(
+                StatusCode::NOT_FOUND,
+                "here are /livez, /readyz and /metrics\n",
+            ),
         }
     }
 
     fn exposition(&self) -> Response<Full<Bytes>> {
         let mut response = Response::new(Full::new(self.metrics.exposition().into()));
         let format = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(format));
+        response
+            .headers_mut()
+            .insert(CONTENT_TYPE, HeaderValue::from_static(format));
         response
     }
 }
@@ -91,7 +98,10 @@ fn text(status: StatusCode, body: &'static str) -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::new(Bytes::from_static(body.as_bytes())));
     *response.status_mut() = status;
     let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    headers.insert(
+        CONTENT_TYPE,
+        HeaderValue::from_static("text/plain; charset=utf-8"),
+    );
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response
 }

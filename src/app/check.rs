@@ -16,12 +16,7 @@ use crate::router::{Explanation, Head, Router, clashes};
 pub fn check(path: Option<&Path>, overrides: Overrides) -> Result<Config, Faults> {
     let config = match path {
         Some(path) => config::load_with(path, &System, overrides)?,
-        None => config::parse_with(
-            config::EMBEDDED,
-            config::EMBEDDED_NAME,
-            &System,
-            overrides,
-        )?,
+        None => config::parse_with(config::EMBEDDED, config::EMBEDDED_NAME, &System, overrides)?,
     };
     unambiguous(config)
 }
@@ -52,7 +47,11 @@ fn unambiguous(config: Config) -> Result<Config, Faults> {
             Fault::new(clash.second.place.clone(), key, message, help)
         })
         .collect();
-    if faults.is_empty() { Ok(config) } else { Err(faults.into()) }
+    if faults.is_empty() {
+        Ok(config)
+    } else {
+        Err(faults.into())
+    }
 }
 
 /// Which route and upstream a request would take, and why.
@@ -69,7 +68,9 @@ pub fn explain(
 ) -> Result<Explanation, String> {
     let method = Method::from_bytes(method.to_ascii_uppercase().as_bytes())
         .map_err(|_| format!("`{method}` is not a method"))?;
-    let uri: Uri = url.parse().map_err(|error| format!("`{url}` is no path or URL: {error}"))?;
+    let uri: Uri = url
+        .parse()
+        .map_err(|error| format!("`{url}` is no path or URL: {error}"))?;
     let mut headers = HeaderMap::new();
     for field in fields {
         let (name, value) = field
@@ -83,8 +84,18 @@ pub fn explain(
     let host = uri
         .authority()
         .map(http::uri::Authority::as_str)
-        .or_else(|| headers.get(http::header::HOST).and_then(|host| host.to_str().ok()));
-    let head = Head { host, method: &method, path: uri.path(), query: uri.query(), headers: &headers };
+        .or_else(|| {
+            headers
+                .get(http::header::HOST)
+                .and_then(|host| host.to_str().ok())
+        });
+    let head = Head {
+        host,
+        method: &method,
+        path: uri.path(),
+        query: uri.query(),
+        headers: &headers,
+    };
     let routes: &[Arc<config::Route>] = &config.routes;
     Ok(Router::new(routes).explain(&head, model))
 }

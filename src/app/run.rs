@@ -21,7 +21,9 @@ pub fn run(config: Config) -> Result<(), StartFault> {
         routes,
         "serving"
     );
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
     let name = runtime.block_on(ending())?;
     tracing::info!(signal = name, "draining: running streams may finish");
     let stopping = std::thread::spawn(move || running.stop());

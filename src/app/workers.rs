@@ -13,11 +13,11 @@ use tokio::sync::watch;
 
 use crate::admin::{self, Admin};
 use crate::config::{Config, Endpoint};
+use crate::demo;
 use crate::metrics::Metrics;
 use crate::relay::{Plane, PlaneFault, Registry};
 use crate::server::{self, Gateway, Shutdown};
 use crate::upstream::Pool;
-use crate::demo;
 
 /// How often idle connections to upstreams are looked through.
 const SWEEP: Duration = Duration::from_secs(1);
@@ -62,30 +62,44 @@ pub struct Running {
 pub fn start(config: Config) -> Result<Running, StartFault> {
     let listener = listen(config.server.listen)?;
     let address = listener.local_addr()?;
-    let admin_listener =
-        config.admin.as_ref().map(|admin| listen(admin.listen)).transpose()?;
-    let admin = admin_listener.as_ref().map(TcpListener::local_addr).transpose()?;
+    let admin_listener = config
+        .admin
+        .as_ref()
+        .map(|admin| listen(admin.listen))
+        .transpose()?;
+    let admin = admin_listener
+        .as_ref()
+        .map(TcpListener::local_addr)
+        .transpose()?;
     let demo_listener = if has_demo(&config) {
         Some(listen(SocketAddr::from(([127, 0, 0, 1], 0)))?)
     } else {
         None
     };
-    let demo = demo_listener.as_ref().map(TcpListener::local_addr).transpose()?;
+    let demo = demo_listener
+        .as_ref()
+        .map(TcpListener::local_addr)
+        .transpose()?;
     let server = config.server.clone();
-    let plane = Plane::build(Arc::new(config), &Registry::new(demo))?;
-    let plane = Arc::new(ArcSwap::from_pointee(plane));
     let metrics = Arc::new(Metrics::new());
+    let plane = Plane::build(Arc::new(config), &Registry::new(demo), &metrics)?;
+    let plane = Arc::new(ArcSwap::from_pointee(plane));
     let ready = Arc::new(AtomicBool::new(true));
     let (shutdown, told) = watch::channel(Shutdown::No);
-    let workers = server.workers.unwrap_or_else(|| {
-        std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
-    });
+    let workers = server
+        .workers
+        .unwrap_or_else(|| std::thread::available_parallelism().map_or(1, std::num::NonZero::get));
     let mut threads = Vec::with_capacity(workers + 1);
     for worker in 0..workers {
         let pool = Arc::new(Pool::default());
         let gateway = Gateway::new(plane.clone(), pool.clone(), metrics.clone());
         let share = server.max_connections.div_ceil(workers).max(1);
-        let serving = server::serve(listener.try_clone()?, Arc::new(gateway), share, told.clone());
+        let serving = server::serve(
+            listener.try_clone()?,
+            Arc::new(gateway),
+            share,
+            told.clone(),
+        );
         let work = async move {
             tokio::select! {
                 ended = serving => log_end(ended),
@@ -94,9 +108,22 @@ pub fn start(config: Config) -> Result<Running, StartFault> {
         };
         threads.push(thread(format!("worker-{worker}"), work)?);
     }
-    let service = Arc::new(Admin { metrics, ready: ready.clone() });
-    threads.push(thread("admin".to_owned(), beside(admin_listener, demo_listener, service, told))?);
-    Ok(Running { address, admin, ready, shutdown, drain: server.drain, threads })
+    let service = Arc::new(Admin {
+        metrics,
+        ready: ready.clone(),
+    });
+    threads.push(thread(
+        "admin".to_owned(),
+        beside(admin_listener, demo_listener, service, told),
+    )?);
+    Ok(Running {
+        address,
+        admin,
+        ready,
+        shutdown,
+        drain: server.drain,
+        threads,
+    })
 }
 
 impl Running {
@@ -137,7 +164,10 @@ fn listen(address: SocketAddr) -> Result<TcpListener, StartFault> {
 }
 
 fn has_demo(config: &Config) -> bool {
-    config.upstreams.values().any(|upstream| upstream.endpoints.contains(&Endpoint::Demo))
+    config
+        .upstreams
+        .values()
+        .any(|upstream| upstream.endpoints.contains(&Endpoint::Demo))
 }
 
 /// A thread with a runtime of its own that ends with `work`.

@@ -88,15 +88,13 @@ impl SilenceClock {
                 }
                 return Poll::Ready(what);
             }
-            match &mut self.timer {
-                None => self.timer = Some(Box::pin(tokio::time::sleep_until(due))),
-                Some(timer) if timer.deadline() > due || timer.is_elapsed() => {
-                    timer.as_mut().reset(due);
-                }
-                Some(_) => {}
+            let timer = self
+                .timer
+                .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(due)));
+            if timer.deadline() > due || timer.is_elapsed() {
+                timer.as_mut().reset(due);
             }
-            let fired = self.timer.as_mut().is_some_and(|timer| timer.as_mut().poll(cx).is_ready());
-            if !fired {
+            if timer.as_mut().poll(cx).is_pending() {
                 return Poll::Pending;
             }
             // It may have fired for an earlier moment than is due now: look again.
@@ -106,15 +104,23 @@ impl SilenceClock {
 
     /// The earliest moment at which something is due.
     fn next(&self, silent: Instant) -> Option<(Instant, Silence)> {
-        let idle = self.idle.map(|limit| (silent + limit, Silence::Idle(limit)));
-        let first =
-            self.first_event.map(|(since, limit)| (since + limit, Silence::FirstEvent(limit)));
-        let total = self.total.map(|(since, limit)| (since + limit, Silence::Total(limit)));
+        let idle = self
+            .idle
+            .map(|limit| (silent + limit, Silence::Idle(limit)));
+        let first = self
+            .first_event
+            .map(|(since, limit)| (since + limit, Silence::FirstEvent(limit)));
+        let total = self
+            .total
+            .map(|(since, limit)| (since + limit, Silence::Total(limit)));
         let beat = self
             .heartbeat
             .map(|every| (self.beaten.unwrap_or(silent) + every, Silence::HeartbeatDue));
         // A limit that is due at the same moment outweighs a heartbeat: it stands first.
-        [total, first, idle, beat].into_iter().flatten().min_by_key(|(due, _)| *due)
+        [total, first, idle, beat]
+            .into_iter()
+            .flatten()
+            .min_by_key(|(due, _)| *due)
     }
 }
 
@@ -146,7 +152,11 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn an_event_starts_the_silence_anew_without_touching_the_timer() {
         let mut clock = SilenceClock::new(Some(secs(15)), None);
-        assert!(tokio::time::timeout(secs(10), next(&mut clock)).await.is_err());
+        assert!(
+            tokio::time::timeout(secs(10), next(&mut clock))
+                .await
+                .is_err()
+        );
         clock.broken();
         let start = Instant::now();
         assert_eq!(next(&mut clock).await, Silence::HeartbeatDue);

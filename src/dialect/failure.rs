@@ -88,7 +88,11 @@ pub fn is_error_answer(dialect: Dialect, body: &[u8]) -> bool {
         dialect,
         Dialect::Plain | Dialect::Bedrock | Dialect::OpenaiResponses
     );
-    if !speaks || !body.trim_ascii_start().starts_with(b"{") {
+    // Every error of every dialect has the word; most answers do not, and are not parsed.
+    let may_be = speaks
+        && body.trim_ascii_start().starts_with(b"{")
+        && memchr::memmem::find(body, b"\"error\"").is_some();
+    if !may_be {
         return false;
     }
     let Ok(answer) = serde_json::from_slice::<Answer<'_>>(body) else {

@@ -8,7 +8,8 @@
 //! add to it).
 
 use std::fmt::Write as _;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
+use std::ops::Range;
 
 use http::header::{self, HeaderName, HeaderValue};
 use http::{HeaderMap, Version};
@@ -53,14 +54,12 @@ impl Forwarding<'_> {
         let peer = self.peer.to_canonical();
         // Addresses, and what `forwarded_element` builds of them, are always field values.
         let mut text = String::with_capacity(96);
-        let _ = write!(text, "{peer}");
-        if let Ok(element) = HeaderValue::from_str(&text) {
-            append_element(headers, &X_FORWARDED_FOR, &element);
+        let address = self.forwarded_element(peer, &mut text);
+        if let Ok(element) = HeaderValue::from_str(&text[address]) {
+            append_element(headers, &X_FORWARDED_FOR, element);
         }
-        text.clear();
-        self.forwarded_element(peer, &mut text);
         if let Ok(element) = HeaderValue::from_str(&text) {
-            append_element(headers, &header::FORWARDED, &element);
+            append_element(headers, &header::FORWARDED, element);
         }
         headers.entry(X_FORWARDED_PROTO).or_insert(SCHEME);
         if let Some(host) = self.host {
@@ -72,13 +71,19 @@ impl Forwarding<'_> {
     }
 
     /// `for=…;host=…;proto=…` (RFC 7239 §4): addresses of IPv6 in brackets and quotes (§6.1),
-    /// a host in quotes unless it is a token.
-    fn forwarded_element(&self, peer: IpAddr, text: &mut String) {
-        // Writing to a string cannot fail.
-        let _ = match peer {
-            IpAddr::V4(peer) => write!(text, "for={peer}"),
-            IpAddr::V6(peer) => write_v6(text, peer),
+    /// a host in quotes unless it is a token. Gives the place of the bare address in `text`, so that
+    /// it is formatted once.
+    fn forwarded_element(&self, peer: IpAddr, text: &mut String) -> Range<usize> {
+        let (open, close) = if peer.is_ipv6() {
+            ("for=\"[", "]\"")
+        } else {
+            ("for=", "")
         };
+        text.push_str(open);
+        // Writing to a string cannot fail.
+        let _ = write!(text, "{peer}");
+        let address = open.len()..text.len();
+        text.push_str(close);
         // RFC 7239 §5.3: the host as it was received; what is not visible ASCII names no host.
         if let Some(host) = self.host.and_then(|host| host.to_str().ok()) {
             text.push_str(";host=");
@@ -96,6 +101,7 @@ impl Forwarding<'_> {
             }
         }
         text.push_str(";proto=http");
+        address
     }
 }
 
@@ -109,7 +115,7 @@ pub fn via(headers: &mut HeaderMap, version: Version) {
         Version::HTTP_3 => "3.0 deltaway",
         _ => "1.1 deltaway",
     });
-    append_element(headers, &header::VIA, &hop);
+    append_element(headers, &header::VIA, hop);
 }
 
 /// Removes what a peer that is not trusted says of itself.
@@ -120,10 +126,6 @@ fn forget(headers: &mut HeaderMap) {
     while let Some(name) = headers.keys().find(is_ours).cloned() {
         headers.remove(name);
     }
-}
-
-fn write_v6(text: &mut String, peer: Ipv6Addr) -> std::fmt::Result {
-    write!(text, "for=\"[{peer}]\"")
 }
 
 /// RFC 9110 §5.6.2.

@@ -20,7 +20,7 @@ pub mod hop;
 pub mod trace;
 
 use http::HeaderMap;
-use http::header::{AUTHORIZATION, HeaderName, HeaderValue};
+use http::header::{AUTHORIZATION, Entry, HeaderName, HeaderValue};
 
 /// Where a caller's API key may stand.
 static KEY_FIELDS: [HeaderName; 4] = [
@@ -31,22 +31,23 @@ static KEY_FIELDS: [HeaderName; 4] = [
 ];
 
 /// Adds `element` at the end of a list field, on one line: many readers look at one line only.
-fn append_element(headers: &mut HeaderMap, name: &HeaderName, element: &HeaderValue) {
-    let mut lines = headers.get_all(name).iter();
-    let joined = match lines.next() {
-        None => element.clone(),
-        Some(first) => {
-            let mut list = Vec::with_capacity(first.len() + element.len() + 2);
-            list.extend_from_slice(first.as_bytes());
-            for line in lines.chain([element]) {
-                list.extend_from_slice(b", ");
-                list.extend_from_slice(line.as_bytes());
-            }
-            // Field values joined by a comma are a field value; if not, ours alone is truthful.
-            HeaderValue::from_maybe_shared(bytes::Bytes::from(list)).unwrap_or(element.clone())
+fn append_element(headers: &mut HeaderMap, name: &HeaderName, element: HeaderValue) {
+    let mut lines = match headers.entry(name) {
+        Entry::Vacant(vacant) => {
+            vacant.insert(element);
+            return;
         }
+        Entry::Occupied(lines) => lines,
     };
-    headers.insert(name.clone(), joined);
+    let mut list = Vec::new();
+    for line in lines.iter().chain([&element]) {
+        if !list.is_empty() {
+            list.extend_from_slice(b", ");
+        }
+        list.extend_from_slice(line.as_bytes());
+    }
+    // Field values joined by a comma are a field value; if not, ours alone is truthful.
+    lines.insert(HeaderValue::from_maybe_shared(bytes::Bytes::from(list)).unwrap_or(element));
 }
 
 /// The elements of a list field, over all its lines, without the spaces around them

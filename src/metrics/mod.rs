@@ -15,8 +15,9 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
 /// Upper bounds of the buckets for times, in seconds: from a cached token to a model that thinks.
-const SECONDS: [f64; 14] =
-    [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0, 60.0];
+const SECONDS: [f64; 14] = [
+    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0, 60.0,
+];
 
 /// A name from the configuration, shared.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -50,6 +51,23 @@ pub struct RouteLabels {
     pub upstream: Name,
 }
 
+/// The series of one route and upstream.
+#[derive(Debug, Clone)]
+pub struct RouteSeries {
+    /// What they are counted under.
+    pub labels: RouteLabels,
+    /// See [`Metrics`].
+    pub first_byte: Histogram,
+    /// See [`Metrics`].
+    pub first_event: Histogram,
+    /// See [`Metrics`].
+    pub events: Counter,
+    /// See [`Metrics`].
+    pub bytes: Counter,
+    /// See [`Metrics`].
+    pub heartbeats: Counter,
+}
+
 /// Everything that is counted.
 #[derive(Debug)]
 pub struct Metrics {
@@ -61,15 +79,15 @@ pub struct Metrics {
     /// Open client connections.
     pub connections: Gauge,
     /// From a request's arrival to the first byte of its body, in seconds.
-    pub first_byte: Family<RouteLabels, Histogram>,
+    first_byte: Family<RouteLabels, Histogram>,
     /// From a request's arrival to its first whole event, in seconds.
-    pub first_event: Family<RouteLabels, Histogram>,
+    first_event: Family<RouteLabels, Histogram>,
     /// Events passed on.
-    pub events: Family<RouteLabels, Counter>,
+    events: Family<RouteLabels, Counter>,
     /// Bytes of bodies passed on to clients.
-    pub bytes: Family<RouteLabels, Counter>,
+    bytes: Family<RouteLabels, Counter>,
     /// Heartbeats sent into silent streams.
-    pub heartbeats: Family<RouteLabels, Counter>,
+    heartbeats: Family<RouteLabels, Counter>,
 }
 
 impl Default for Metrics {
@@ -81,7 +99,8 @@ impl Default for Metrics {
 impl Metrics {
     /// A registry in which nothing was counted yet.
     pub fn new() -> Self {
-        let times = || Family::new_with_constructor((|| Histogram::new(SECONDS)) as fn() -> Histogram);
+        let times =
+            || Family::new_with_constructor((|| Histogram::new(SECONDS)) as fn() -> Histogram);
         let mut metrics = Self {
             registry: Registry::with_prefix("deltaway"),
             requests: Family::default(),
@@ -100,8 +119,16 @@ impl Metrics {
     fn register(&mut self) {
         let to = &mut self.registry;
         to.register("requests", "Finished requests", self.requests.clone());
-        to.register("requests_in_flight", "Requests in flight", self.in_flight.clone());
-        to.register("connections", "Open client connections", self.connections.clone());
+        to.register(
+            "requests_in_flight",
+            "Requests in flight",
+            self.in_flight.clone(),
+        );
+        to.register(
+            "connections",
+            "Open client connections",
+            self.connections.clone(),
+        );
         to.register(
             "first_byte_seconds",
             "From a request's arrival to the first byte of its answer's body",
@@ -113,8 +140,32 @@ impl Metrics {
             self.first_event.clone(),
         );
         to.register("events", "Events passed on to clients", self.events.clone());
-        to.register("body_bytes", "Bytes of bodies passed on to clients", self.bytes.clone());
-        to.register("heartbeats", "Heartbeats sent into silent streams", self.heartbeats.clone());
+        to.register(
+            "body_bytes",
+            "Bytes of bodies passed on to clients",
+            self.bytes.clone(),
+        );
+        to.register(
+            "heartbeats",
+            "Heartbeats sent into silent streams",
+            self.heartbeats.clone(),
+        );
+    }
+
+    /// The series of one route and upstream, found once and then at hand.
+    pub fn route(&self, route: Arc<str>, upstream: Arc<str>) -> RouteSeries {
+        let labels = RouteLabels {
+            route: Name(route),
+            upstream: Name(upstream),
+        };
+        RouteSeries {
+            first_byte: self.first_byte.get_or_create(&labels).clone(),
+            first_event: self.first_event.get_or_create(&labels).clone(),
+            events: self.events.get_or_create(&labels).clone(),
+            bytes: self.bytes.get_or_create(&labels).clone(),
+            heartbeats: self.heartbeats.get_or_create(&labels).clone(),
+            labels,
+        }
     }
 
     /// The exposition in the OpenMetrics text format.
@@ -153,13 +204,19 @@ mod tests {
         };
         metrics.requests.get_or_create(&labels).inc();
         metrics.in_flight.set(3);
-        let route = RouteLabels { route: name("chat"), upstream: name("model") };
-        metrics.first_event.get_or_create(&route).observe(0.2);
+        metrics
+            .route(Arc::from("chat"), Arc::from("model"))
+            .first_event
+            .observe(0.2);
         let text = metrics.exposition();
         let line = "deltaway_requests_total{route=\"chat\",upstream=\"model \\\"x\\\"\",status=\"2xx\",ending=\"complete\"} 1";
         assert!(text.contains(line), "{text}");
         assert!(text.contains("deltaway_requests_in_flight 3"), "{text}");
-        assert!(text.contains("deltaway_first_event_seconds_count{route=\"chat\",upstream=\"model\"} 1"));
+        assert!(
+            text.contains(
+                "deltaway_first_event_seconds_count{route=\"chat\",upstream=\"model\"} 1"
+            )
+        );
         assert!(text.ends_with("# EOF\n"));
     }
 }

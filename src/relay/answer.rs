@@ -38,17 +38,28 @@ pub(super) async fn answer(
     reached: Reached,
     mut record: Box<Record>,
 ) -> Response<Body> {
-    let Reached { asked, upstream, clocks } = reached;
-    record.upstream = Some(upstream);
+    let Reached {
+        asked,
+        entry,
+        clocks,
+    } = reached;
+    record.enter(&context.route, entry);
     record.endpoint = Some(asked.endpoint.name.clone());
     let mut status = asked.answer.head.status;
     let mut headers = asked.answer.head.headers;
     let mut body = asked.answer.body;
     let kind = body_kind(&headers);
     let mut whole = None;
-    if status == StatusCode::OK && is_small_json(&context, &headers, &body) {
+    if body.is_over() && (kind == BodyKind::Opaque || is_bodiless(&context, status)) {
+        // Nothing will be polled, and so nothing would tell the end.
+        record.outcome = Outcome::Ended(Ending::Complete);
+        whole = Some(Bytes::new());
+    } else if status == StatusCode::OK && is_small_json(&context, &headers, &body) {
         whole = first_if_whole(&mut body, clocks.idle).await;
-        if whole.as_ref().is_some_and(|bytes| is_error_answer(context.dialect, bytes)) {
+        if whole
+            .as_ref()
+            .is_some_and(|bytes| is_error_answer(context.dialect, bytes))
+        {
             // An SDK that waits for events takes this for an answer without any.
             status = StatusCode::BAD_GATEWAY;
             record.reason = Some("the upstream answered an error with status 200".into());
@@ -86,7 +97,11 @@ pub(super) fn relayed(
     kind: BodyKind,
     record: Box<Record>,
 ) -> Body {
-    let heartbeat = context.route.config.heartbeat.filter(|_| kind == BodyKind::Sse);
+    let heartbeat = context
+        .route
+        .config
+        .heartbeat
+        .filter(|_| kind == BodyKind::Sse);
     let mut clock = SilenceClock::new(heartbeat, clocks.idle);
     if let Some(limit) = clocks.first_event.filter(|_| kind != BodyKind::Opaque) {
         clock.limit_first_event(record.started(), limit);
@@ -123,12 +138,23 @@ pub(super) fn finish(headers: &mut HeaderMap, context: &Context, record: &Record
 /// Tells everything between us and the client to pass a stream on as it comes.
 pub(super) fn unbuffer(headers: &mut HeaderMap) {
     headers.insert(X_ACCEL_BUFFERING, HeaderValue::from_static("no"));
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache, no-transform"));
+    headers.insert(
+        CACHE_CONTROL,
+        HeaderValue::from_static("no-cache, no-transform"),
+    );
+}
+
+/// Whether the answer has no body, whatever its fields say (RFC 9112 §6.3).
+fn is_bodiless(context: &Context, status: StatusCode) -> bool {
+    context.method == Method::HEAD
+        || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
 }
 
 fn is_stream(headers: &HeaderMap) -> bool {
     essence(headers).is_some_and(|essence| {
-        STREAMS.iter().any(|stream| essence.eq_ignore_ascii_case(stream))
+        STREAMS
+            .iter()
+            .any(|stream| essence.eq_ignore_ascii_case(stream))
     })
 }
 
@@ -140,7 +166,9 @@ fn essence(headers: &HeaderMap) -> Option<&str> {
 
 fn is_small_json(context: &Context, headers: &HeaderMap, body: &AnswerBody) -> bool {
     context.dialect != Dialect::Plain
-        && body.remaining().is_none_or(|length| (1..=ERROR_ANSWER).contains(&length))
+        && body
+            .remaining()
+            .is_none_or(|length| (1..=ERROR_ANSWER).contains(&length))
         && !body.ends_by_close()
         && essence(headers).is_some_and(|essence| essence.eq_ignore_ascii_case("application/json"))
 }

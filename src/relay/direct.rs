@@ -17,8 +17,8 @@ use super::early::{Arrival, Awaited};
 use super::record::{Outcome, Record};
 use crate::delivery::{Silence, SilenceClock};
 use crate::dialect::{
-    BodyKind, ClientEnd, Ending, Failure, TransportEnd, Verdict, Watcher, error_event,
-    heartbeat, judge,
+    BodyKind, ClientEnd, Ending, Failure, TransportEnd, Verdict, Watcher, error_event, heartbeat,
+    judge,
 };
 use crate::upstream::{AnswerBody, BodyEnd, Piece, Reason};
 
@@ -28,7 +28,7 @@ const BOM: &[u8] = b"\xEF\xBB\xBF";
 /// Where the bytes come from.
 pub(super) enum Source {
     /// An answer that is there.
-    Answer(AnswerBody),
+    Answer(Box<AnswerBody>),
     /// An answer whose head is still waited for, though ours was sent.
     Awaited(Awaited),
 }
@@ -45,7 +45,9 @@ pub(super) struct Direct {
 
 impl std::fmt::Debug for Direct {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Direct").field("state", &self.state).finish_non_exhaustive()
+        f.debug_struct("Direct")
+            .field("state", &self.state)
+            .finish_non_exhaustive()
     }
 }
 
@@ -70,7 +72,14 @@ impl Direct {
         record: Box<Record>,
     ) -> Self {
         let hung_up = Box::pin(record.socket().clone().hung_up());
-        Self { source, watcher, clock, state: State::Open, hung_up, record }
+        Self {
+            source,
+            watcher,
+            clock,
+            state: State::Open,
+            hung_up,
+            record,
+        }
     }
 
     /// The next frame for the client.
@@ -105,9 +114,9 @@ impl Direct {
     /// The number of bytes to come, where it is known and stays.
     pub(super) fn size_hint(&self) -> SizeHint {
         match (&self.source, self.watcher.kind()) {
-            (Source::Answer(body), BodyKind::Opaque) => {
-                body.remaining().map_or_else(SizeHint::default, SizeHint::with_exact)
-            }
+            (Source::Answer(body), BodyKind::Opaque) => body
+                .remaining()
+                .map_or_else(SizeHint::default, SizeHint::with_exact),
             _ => SizeHint::default(),
         }
     }
@@ -170,14 +179,15 @@ impl Direct {
         };
         Poll::Ready(match silence {
             Silence::HeartbeatDue => self.heartbeat(),
-            Silence::Idle(limit) => {
-                self.ran_out("idle_timeout", || format!("the upstream sent nothing for {limit:?}"))
-            }
-            Silence::FirstEvent(limit) => self
-                .ran_out("first_event_timeout", || format!("no event came within {limit:?}")),
-            Silence::Total(limit) => {
-                self.ran_out("total_timeout", || format!("the answer took longer than {limit:?}"))
-            }
+            Silence::Idle(limit) => self.ran_out("idle_timeout", || {
+                format!("the upstream sent nothing for {limit:?}")
+            }),
+            Silence::FirstEvent(limit) => self.ran_out("first_event_timeout", || {
+                format!("no event came within {limit:?}")
+            }),
+            Silence::Total(limit) => self.ran_out("total_timeout", || {
+                format!("the answer took longer than {limit:?}")
+            }),
         })
     }
 
@@ -206,7 +216,9 @@ impl Direct {
 
     /// When the body's end came with its last data and is a clean one, the two go out in one write.
     fn end_with_last_data(&mut self) {
-        let Source::Answer(body) = &self.source else { return };
+        let Source::Answer(body) = &self.source else {
+            return;
+        };
         if !body.is_over() {
             return;
         }
@@ -219,12 +231,21 @@ impl Direct {
 
     fn arrived(&mut self, arrival: Arrival) -> Option<Frame<Bytes>> {
         match arrival {
-            Arrival::Stream { body, endpoint } => {
+            Arrival::Stream {
+                body,
+                endpoint,
+                entry,
+            } => {
                 self.record.endpoint = Some(endpoint);
+                self.record.move_to(entry);
                 self.source = Source::Answer(body);
                 None
             }
-            Arrival::Unfit { status, code, message } => {
+            Arrival::Unfit {
+                status,
+                code,
+                message,
+            } => {
                 let verdict = judge(TransportEnd::Cut, &self.watcher);
                 self.finish(verdict, status, code, || message)
             }
@@ -233,7 +254,9 @@ impl Direct {
 
     fn cut(&mut self, reason: Reason) -> Option<Frame<Bytes>> {
         let verdict = judge(TransportEnd::Cut, &self.watcher);
-        self.finish(verdict, 502, "upstream_cut", || format!("the upstream's answer broke off: {reason}"))
+        self.finish(verdict, 502, "upstream_cut", || {
+            format!("the upstream's answer broke off: {reason}")
+        })
     }
 
     fn ran_out(
@@ -260,11 +283,12 @@ impl Direct {
         let event = match verdict.client {
             ClientEnd::Clean => None,
             ClientEnd::ErrorEvent => self.error_event(status, code),
-            ClientEnd::Abort => {
-                self.state = State::Aborting { turned: false };
-                return None;
-            }
+            ClientEnd::Abort => None,
         };
+        if verdict.client != ClientEnd::Clean && event.is_none() {
+            self.state = State::Aborting { turned: false };
+            return None;
+        }
         // Nothing more is read: what still comes from the upstream is nobody's.
         self.state = State::Over;
         event
@@ -272,17 +296,21 @@ impl Direct {
 
     fn error_event(&self, status: u16, code: &'static str) -> Option<Frame<Bytes>> {
         let reason = self.record.reason.as_deref().unwrap_or_default();
-        let message = reason.strip_prefix(code).map_or(reason, |rest| rest.trim_start_matches(": "));
-        let failure = Failure { status, code, message, request_id: self.record.id() };
+        let message = reason
+            .strip_prefix(code)
+            .map_or(reason, |rest| rest.trim_start_matches(": "));
+        let failure = Failure {
+            status,
+            code,
+            message,
+            request_id: self.record.id(),
+        };
         error_event(self.watcher.dialect(), self.watcher.kind(), &failure).map(Frame::data)
     }
 
     /// An error that follows a frame at once makes the server forget the frame: it gets one turn to
     /// write, and then as long as the client takes.
-    fn poll_abort(
-        &mut self,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Aborted>>> {
+    fn poll_abort(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Aborted>>> {
         if self.state == (State::Aborting { turned: false }) {
             self.state = State::Aborting { turned: true };
             cx.waker().wake_by_ref();

@@ -28,9 +28,11 @@ pub(super) enum Arrival {
     /// The event stream that was promised.
     Stream {
         /// Its body.
-        body: AnswerBody,
+        body: Box<AnswerBody>,
         /// Who sends it.
         endpoint: Arc<str>,
+        /// Its entry in the route's chain.
+        entry: usize,
     },
     /// Something else.
     Unfit {
@@ -56,7 +58,13 @@ pub(super) fn answer(
     finish(&mut headers, &context, &record);
     record.status = Some(StatusCode::OK);
     let awaited: Awaited = Box::pin(async move { arrival(asking.await) });
-    let body = relayed(&context, clocks, Source::Awaited(awaited), BodyKind::Sse, record);
+    let body = relayed(
+        &context,
+        clocks,
+        Source::Awaited(awaited),
+        BodyKind::Sse,
+        record,
+    );
     let mut response = Response::new(body);
     *response.headers_mut() = headers;
     response
@@ -64,18 +72,22 @@ pub(super) fn answer(
 
 fn arrival(outcome: Result<Reached, Refusal>) -> Arrival {
     match outcome {
-        Ok(Reached { asked, .. }) => {
+        Ok(Reached { asked, entry, .. }) => {
             let head = &asked.answer.head;
             if head.status == StatusCode::OK && body_kind(&head.headers) == BodyKind::Sse {
                 return Arrival::Stream {
                     body: asked.answer.body,
                     endpoint: asked.endpoint.name.clone(),
+                    entry,
                 };
             }
             Arrival::Unfit {
                 status: head.status.as_u16(),
                 code: "upstream_refused",
-                message: format!("the upstream answered {} instead of an event stream", head.status),
+                message: format!(
+                    "the upstream answered {} instead of an event stream",
+                    head.status
+                ),
             }
         }
         Err(refusal) => Arrival::Unfit {

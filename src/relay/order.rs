@@ -1,12 +1,13 @@
 //! From a routed request to the head of its answer.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::request::Parts;
-use http::{HeaderMap, Method, Response, StatusCode, Uri};
+use http::{HeaderMap, Method, Response, StatusCode};
 use hyper::upgrade::OnUpgrade;
-use tokio::time::{sleep, timeout_at};
+use tokio::time::{Instant, sleep, timeout_at};
 
 use super::body::Body;
 use super::early;
@@ -41,14 +42,16 @@ pub struct Order {
 
 impl std::fmt::Debug for Order {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Order").field("route", &self.route.config.name).finish_non_exhaustive()
+        f.debug_struct("Order")
+            .field("route", &self.route.config.name)
+            .finish_non_exhaustive()
     }
 }
 
 /// An entry of the route's chain that has answered.
 pub(super) struct Reached {
     pub(super) asked: Asked,
-    pub(super) upstream: Arc<str>,
+    pub(super) entry: usize,
     pub(super) clocks: ResolvedClocks,
 }
 
@@ -66,18 +69,22 @@ pub(super) struct Context {
 ///
 /// A [`Refusal`] when no endpoint gave an answer, or `None` when the client has left meanwhile.
 pub async fn relay(
-    mut order: Order,
+    mut order: Box<Order>,
     record: &mut Option<Box<Record>>,
 ) -> Result<Response<Body>, Option<Refusal>> {
-    let Some(open) = record.as_mut() else { return Err(None) };
+    let Some(open) = record.as_mut() else {
+        return Err(None);
+    };
     let socket = open.socket().clone();
     let started = open.started();
-    let first = &order.route.chain[0];
-    open.upstream = Some(first.upstream.name.clone());
+    open.enter(&order.route, 0);
     let clocks = clocks_of(&order.route, 0, order.dialect);
     socket.limit_stall(clocks.stall);
     let events = accepts_events(&order.parts.headers)
-        || order.facts.as_ref().is_some_and(|facts| facts.stream == Some(true));
+        || order
+            .facts
+            .as_ref()
+            .is_some_and(|facts| facts.stream == Some(true));
     let early = order.route.config.early_head.filter(|_| events);
     let context = Context {
         route: order.route.clone(),
@@ -85,23 +92,14 @@ pub async fn relay(
         method: order.parts.method.clone(),
         upgrade: order.parts.extensions.remove::<OnUpgrade>(),
     };
-    let asking = async move {
-        match clocks.total {
-            Some(limit) => timeout_at(started + limit, ask(order, events)).await.unwrap_or_else(|_| {
-                let message = format!("no answer came within {limit:?}");
-                Err(Refusal::timed_out("total_timeout", message))
-            }),
-            None => ask(order, events).await,
-        }
-    };
     let reached = match early {
         None => tokio::select! {
             biased;
-            reached = asking => reached.map_err(Some)?,
+            reached = ask_within(order, events, started, clocks.total) => reached.map_err(Some)?,
             () = socket.hung_up() => return Err(None),
         },
         Some(after) => {
-            let mut asking = Box::pin(asking);
+            let mut asking = Box::pin(ask_within(order, events, started, clocks.total));
             tokio::select! {
                 biased;
                 reached = &mut asking => reached.map_err(Some)?,
@@ -113,47 +111,78 @@ pub async fn relay(
             }
         }
     };
-    let record = record.take().ok_or(None)?;
     if reached.asked.answer.head.status == StatusCode::SWITCHING_PROTOCOLS {
         return tunnel::answer(context, reached, record).map_err(Some);
     }
+    let record = record.take().ok_or(None)?;
     Ok(answer::answer(context, reached, record).await)
+}
+
+async fn ask_within(
+    order: Box<Order>,
+    events: bool,
+    started: Instant,
+    limit: Option<Duration>,
+) -> Result<Reached, Refusal> {
+    let Some(limit) = limit else {
+        return ask(order, events).await;
+    };
+    match timeout_at(started + limit, Box::pin(ask(order, events))).await {
+        Ok(outcome) => outcome,
+        Err(_) => {
+            let message = format!("no answer came within {limit:?}");
+            Err(Refusal::timed_out("total_timeout", message))
+        }
+    }
 }
 
 /// The clocks of the route's entry `index`.
 fn clocks_of(route: &LiveRoute, index: usize, dialect: Dialect) -> ResolvedClocks {
-    Clocks::resolve(&route.config.clocks, &route.chain[index].upstream.clocks, dialect)
+    Clocks::resolve(
+        &route.config.clocks,
+        &route.chain[index].upstream.clocks,
+        dialect,
+    )
 }
 
 /// Asks the entries of the chain in order, until one could be connected to.
-async fn ask(order: Order, events: bool) -> Result<Reached, Refusal> {
-    let Order { route, mut parts, body, kept, facts, dialect, pool } = order;
-    let hop = hop::strip_request(&mut parts.headers);
-    let uncompressed = events || (dialect != Dialect::Plain && facts.is_none());
-    let mut upload = Some(match kept {
-        Some(whole) => Upload::Kept(whole),
-        None if body.is_over() => Upload::Kept(Bytes::new()),
-        None => {
-            let length = body.announced();
-            Upload::Streaming(Box::pin(body), length)
-        }
-    });
+async fn ask(mut order: Box<Order>, events: bool) -> Result<Reached, Refusal> {
+    let hop = hop::strip_request(&mut order.parts.headers);
+    let uncompressed = events || (order.dialect != Dialect::Plain && order.facts.is_none());
+    let mut upload = Some(upload(&mut order));
+    let Order {
+        route,
+        parts,
+        facts,
+        dialect,
+        pool,
+        ..
+    } = &mut *order;
     let mut index = 0;
     loop {
         let entry = &route.chain[index];
-        let clocks = clocks_of(&route, index, dialect);
-        let mut outgoing = outgoing(&parts.method, &parts.uri, &parts.headers, &route, index)?;
+        let clocks = clocks_of(route, index, *dialect);
+        let last = index + 1 == route.chain.len();
+        let headers = if last {
+            std::mem::take(&mut parts.headers)
+        } else {
+            parts.headers.clone()
+        };
+        let mut outgoing = outgoing(parts, headers, route, index)?;
         if uncompressed {
             outgoing = outgoing.uncompressed();
         }
         outgoing = outgoing.for_hop(&hop);
         let mut body = renamed(&mut upload, facts.as_ref(), entry.model.as_deref());
-        match entry.group.ask(&pool, &clocks, &outgoing, &mut body).await {
+        match entry.group.ask(pool, &clocks, &outgoing, &mut body).await {
             Ok(asked) => {
-                let upstream = entry.upstream.name.clone();
-                return Ok(Reached { asked, upstream, clocks });
+                return Ok(Reached {
+                    asked,
+                    entry: index,
+                    clocks,
+                });
             }
-            Err(fault) if fault.reason.before_request() && index + 1 < route.chain.len() => {
+            Err(fault) if fault.reason.before_request() && !last => {
                 tracing::warn!(%fault, "upstream not reached, trying the next of the route");
                 upload = upload.or(body);
                 index += 1;
@@ -163,15 +192,26 @@ async fn ask(order: Order, events: bool) -> Result<Reached, Refusal> {
     }
 }
 
+/// The request's body: what was read already, or what is still to come.
+fn upload(order: &mut Order) -> Upload {
+    match (order.kept.take(), order.body.take()) {
+        (Some(whole), _) => Upload::Kept(whole),
+        (None, body) if body.is_over() => Upload::Kept(Bytes::new()),
+        (None, body) => {
+            let length = body.announced();
+            Upload::Streaming(Box::pin(body), length)
+        }
+    }
+}
+
 fn outgoing(
-    method: &Method,
-    uri: &Uri,
-    headers: &HeaderMap,
+    parts: &Parts,
+    headers: HeaderMap,
     route: &LiveRoute,
     index: usize,
 ) -> Result<Outgoing, Refusal> {
     let entry = &route.chain[index];
-    Outgoing::new(method, uri, headers, &route.config, entry)
+    Outgoing::new(&parts.method, &parts.uri, headers, &route.config, entry)
         .map_err(|error| Refusal::credential(&error, &entry.upstream.name))
 }
 
@@ -182,7 +222,9 @@ fn renamed(
     facts: Option<&Facts>,
     name: Option<&str>,
 ) -> Option<Upload> {
-    let Some(Upload::Kept(body)) = upload else { return upload.take() };
+    let Some(Upload::Kept(body)) = upload else {
+        return upload.take();
+    };
     let model = facts.and_then(|facts| facts.model.as_ref());
     Some(Upload::Kept(match (model, name) {
         (Some(model), Some(name)) => rename_model(body, model, name),

@@ -32,11 +32,10 @@ impl Outgoing {
     pub(super) fn new(
         method: &Method,
         uri: &Uri,
-        headers: &HeaderMap,
+        mut headers: HeaderMap,
         route: &Route,
         entry: &Entry,
     ) -> Result<Self, CredentialError> {
-        let mut headers = headers.clone();
         let mut target = target(uri, route);
         headers.remove(HOST);
         headers.remove(CONTENT_LENGTH);
@@ -46,7 +45,12 @@ impl Outgoing {
             credentials::replace(credential, &mut headers, &mut target)?;
         }
         let keeps_host = headers.contains_key(HOST);
-        Ok(Self { method: method.clone(), target, headers, keeps_host })
+        Ok(Self {
+            method: method.clone(),
+            target,
+            headers,
+            keeps_host,
+        })
     }
 
     /// Names what concerns the hop to the upstream: another protocol that is asked for (RFC 9110
@@ -58,7 +62,8 @@ impl Outgoing {
             (None, true) => "te",
             (None, false) => return self,
         };
-        self.headers.insert(CONNECTION, HeaderValue::from_static(connection));
+        self.headers
+            .insert(CONNECTION, HeaderValue::from_static(connection));
         if let Some(protocol) = &hop.upgrade {
             self.headers.insert(UPGRADE, protocol.clone());
         }
@@ -68,7 +73,8 @@ impl Outgoing {
     /// Asks for the bytes as they are: what is compressed cannot be watched, and compressors hold
     /// events back.
     pub(super) fn uncompressed(mut self) -> Self {
-        self.headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+        self.headers
+            .insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         self
     }
 }
@@ -80,16 +86,23 @@ impl BuildHead for Outgoing {
 
     fn build(&self, endpoint: &Endpoint, body: Announced) -> BytesMut {
         let host = (!self.keeps_host).then_some(&endpoint.authority);
-        encode(&self.method, (&endpoint.base, &self.target), host, &self.headers, body)
+        encode(
+            &self.method,
+            (&endpoint.base, &self.target),
+            host,
+            &self.headers,
+            body,
+        )
     }
 }
 
 /// Whether the caller says that it wants an event stream.
 pub fn accepts_events(headers: &HeaderMap) -> bool {
     headers.get_all(ACCEPT).iter().any(|value| {
-        value.as_bytes().windows(b"text/event-stream".len()).any(|part| {
-            part.eq_ignore_ascii_case(b"text/event-stream")
-        })
+        value
+            .as_bytes()
+            .windows(b"text/event-stream".len())
+            .any(|part| part.eq_ignore_ascii_case(b"text/event-stream"))
     })
 }
 
@@ -120,7 +133,11 @@ fn target(uri: &Uri, route: &Route) -> String {
 fn rewritten(path: &str, pattern: &PathPattern, rewrite: &str) -> String {
     let rest = after_literals(pattern, path);
     let joined = format!("{}{rest}", rewrite.trim_end_matches('/'));
-    if joined.is_empty() { "/".to_owned() } else { joined }
+    if joined.is_empty() {
+        "/".to_owned()
+    } else {
+        joined
+    }
 }
 
 #[cfg(test)]
@@ -129,8 +146,13 @@ mod tests {
     use crate::config::Segment;
 
     fn pattern(literals: &[&str], rest: bool) -> PathPattern {
-        let segments = literals.iter().map(|literal| Segment::Literal((*literal).to_owned()));
-        PathPattern { segments: segments.collect(), rest }
+        let segments = literals
+            .iter()
+            .map(|literal| Segment::Literal((*literal).to_owned()));
+        PathPattern {
+            segments: segments.collect(),
+            rest,
+        }
     }
 
     #[test]
@@ -146,7 +168,11 @@ mod tests {
             ("/any/thing", &[], true, "/base", "/base/any/thing"),
         ];
         for (path, literals, rest, rewrite, expected) in cases {
-            assert_eq!(rewritten(path, &pattern(literals, rest), rewrite), expected, "{path}");
+            assert_eq!(
+                rewritten(path, &pattern(literals, rest), rewrite),
+                expected,
+                "{path}"
+            );
         }
     }
 
@@ -156,7 +182,10 @@ mod tests {
         assert!(!accepts_events(&headers));
         headers.insert(ACCEPT, HeaderValue::from_static("*/*"));
         assert!(!accepts_events(&headers));
-        headers.append(ACCEPT, HeaderValue::from_static("application/json, Text/Event-Stream;q=1"));
+        headers.append(
+            ACCEPT,
+            HeaderValue::from_static("application/json, Text/Event-Stream;q=1"),
+        );
         assert!(accepts_events(&headers));
     }
 }

@@ -15,6 +15,7 @@ use tower_http::cors::CorsLayer;
 
 use crate::config::{self, Config};
 use crate::edge::cors;
+use crate::metrics::{Metrics, RouteSeries};
 use crate::router::Router;
 use crate::upstream::{Endpoint, Group, Place, TlsFault, tls};
 
@@ -24,7 +25,8 @@ pub struct Plane {
     pub config: Arc<Config>,
     /// Finds a request's route.
     pub router: Router,
-    routes: HashMap<Arc<str>, Arc<LiveRoute>>,
+    /// By the address of the configured route, which lives as long as `config`.
+    routes: HashMap<usize, Arc<LiveRoute>>,
 }
 
 /// A route at work.
@@ -47,6 +49,8 @@ pub struct Entry {
     pub group: Arc<Group>,
     /// The model name the upstream knows, where it differs.
     pub model: Option<Arc<str>>,
+    /// What is counted for it.
+    pub series: RouteSeries,
 }
 
 /// What outlives every plane.
@@ -80,7 +84,9 @@ pub enum PlaneFault {
 
 impl std::fmt::Debug for Plane {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Plane").field("routes", &self.routes).finish_non_exhaustive()
+        f.debug_struct("Plane")
+            .field("routes", &self.routes)
+            .finish_non_exhaustive()
     }
 }
 
@@ -90,7 +96,11 @@ impl Plane {
     /// # Errors
     ///
     /// [`PlaneFault`]: nothing has changed then.
-    pub fn build(config: Arc<Config>, registry: &Registry) -> Result<Self, PlaneFault> {
+    pub fn build(
+        config: Arc<Config>,
+        registry: &Registry,
+        metrics: &Metrics,
+    ) -> Result<Self, PlaneFault> {
         let mut groups = HashMap::new();
         for (name, upstream) in &config.upstreams {
             groups.insert(name.as_str(), Arc::new(registry.group(upstream)?));
@@ -100,28 +110,36 @@ impl Plane {
                 upstream: target.upstream.clone(),
                 group: groups[&*target.upstream.name].clone(),
                 model: target.model.clone(),
+                series: metrics.route(route.name.clone(), target.upstream.name.clone()),
             });
             let live = LiveRoute {
                 config: route.clone(),
                 chain: chain.collect(),
                 cors: route.cors.as_ref().map(cors::layer),
             };
-            (route.name.clone(), Arc::new(live))
+            (Arc::as_ptr(route) as usize, Arc::new(live))
         };
         let routes = config.routes.iter().map(live).collect();
-        Ok(Self { router: Router::new(&config.routes), routes, config: config.clone() })
+        Ok(Self {
+            router: Router::new(&config.routes),
+            routes,
+            config: config.clone(),
+        })
     }
 
     /// The live form of a route the router has found.
-    pub fn live(&self, route: &config::Route) -> Option<&Arc<LiveRoute>> {
-        self.routes.get(&route.name)
+    pub fn live(&self, route: &Arc<config::Route>) -> Option<&Arc<LiveRoute>> {
+        self.routes.get(&(Arc::as_ptr(route) as usize))
     }
 }
 
 impl Registry {
     /// A registry in which `builtin:demo` is served at `demo`.
     pub fn new(demo: Option<SocketAddr>) -> Self {
-        Self { demo, ..Self::default() }
+        Self {
+            demo,
+            ..Self::default()
+        }
     }
 
     fn group(&self, upstream: &config::Upstream) -> Result<Group, PlaneFault> {
@@ -130,12 +148,16 @@ impl Registry {
             .iter()
             .map(|endpoint| self.endpoint(upstream, endpoint))
             .collect::<Result<_, _>>()?;
-        let secure = endpoints.iter().any(|endpoint| endpoint.server_name.is_some());
+        let secure = endpoints
+            .iter()
+            .any(|endpoint| endpoint.server_name.is_some());
         let tls = match secure {
-            true => Some(tls(upstream.ca.as_deref()).map_err(|fault| PlaneFault::Tls {
-                upstream: upstream.name.clone(),
-                fault,
-            })?),
+            true => Some(
+                tls(upstream.ca.as_deref()).map_err(|fault| PlaneFault::Tls {
+                    upstream: upstream.name.clone(),
+                    fault,
+                })?,
+            ),
             false => None,
         };
         Ok(Group {
@@ -169,10 +191,17 @@ impl Registry {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         let name = endpoint.to_string().into();
         let (tls, host, port, base) = match endpoint {
-            config::Endpoint::Url { tls, host, port, base } => (*tls, host, *port, base.clone()),
+            config::Endpoint::Url {
+                tls,
+                host,
+                port,
+                base,
+            } => (*tls, host, *port, base.clone()),
             config::Endpoint::Demo => {
                 // Nothing is listening there when no demo was started: a refused connection.
-                let place = self.demo.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 1)));
+                let place = self
+                    .demo
+                    .unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 1)));
                 return Ok(Endpoint {
                     number,
                     name,
@@ -183,12 +212,21 @@ impl Registry {
                 });
             }
         };
-        let bad_host =
-            || PlaneFault::Host { upstream: upstream.name.clone(), host: host.clone() };
-        let bracketed = if host.contains(':') { format!("[{host}]") } else { host.to_string() };
+        let bad_host = || PlaneFault::Host {
+            upstream: upstream.name.clone(),
+            host: host.clone(),
+        };
+        let bracketed = if host.contains(':') {
+            format!("[{host}]")
+        } else {
+            host.to_string()
+        };
         let default_port = if tls { 443 } else { 80 };
-        let authority =
-            if port == default_port { bracketed } else { format!("{bracketed}:{port}") };
+        let authority = if port == default_port {
+            bracketed
+        } else {
+            format!("{bracketed}:{port}")
+        };
         let server_name = match tls {
             true => Some(ServerName::try_from(host.to_string()).map_err(|_| bad_host())?),
             false => None,
@@ -198,7 +236,10 @@ impl Registry {
             name,
             authority: HeaderValue::try_from(authority).map_err(|_| bad_host())?,
             base,
-            place: Place::Name { host: host.clone(), port },
+            place: Place::Name {
+                host: host.clone(),
+                port,
+            },
             server_name,
         })
     }

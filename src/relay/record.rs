@@ -6,10 +6,11 @@ use std::time::{Duration, Instant};
 
 use http::{HeaderValue, Method, StatusCode, Version};
 
+use super::plane::{Entry, LiveRoute};
 use crate::delivery::Socket;
 use crate::dialect::Ending;
 use crate::edge::trace::TraceId;
-use crate::metrics::{Metrics, Name, RequestLabels, RouteLabels, status_class};
+use crate::metrics::{Metrics, Name, RequestLabels, status_class};
 
 /// How a request ended: the endings of a relayed answer, and those of requests that got none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,8 +55,8 @@ pub struct Record {
     pub trace_id: Option<TraceId>,
     /// The route's name.
     pub route: Option<Arc<str>>,
-    /// The upstream's name.
-    pub upstream: Option<Arc<str>>,
+    /// The entry of the route's chain that is asked, or has answered.
+    entry: Option<(Arc<LiveRoute>, usize)>,
     /// The endpoint that answered.
     pub endpoint: Option<Arc<str>>,
     /// The model the caller asked for.
@@ -108,12 +109,16 @@ impl Record {
             access_log,
             started: Instant::now(),
             method: request.method.clone(),
-            path: request.uri.path().into(),
+            path: if access_log {
+                request.uri.path().into()
+            } else {
+                Box::default()
+            },
             version: request.version,
             request_id: HeaderValue::from_static("-"),
             trace_id: None,
             route: None,
-            upstream: None,
+            entry: None,
             endpoint: None,
             model: None,
             principal: None,
@@ -126,6 +131,24 @@ impl Record {
             bytes: 0,
             heartbeats: 0,
         }
+    }
+
+    /// The request goes to entry `index` of the chain of `route`.
+    pub(super) fn enter(&mut self, route: &Arc<LiveRoute>, index: usize) {
+        self.entry = Some((route.clone(), index));
+    }
+
+    /// Another entry of the same chain has answered.
+    pub(super) fn move_to(&mut self, index: usize) {
+        if let Some((_, entry)) = &mut self.entry {
+            *entry = index;
+        }
+    }
+
+    fn entry(&self) -> Option<&Entry> {
+        self.entry
+            .as_ref()
+            .map(|(route, index)| &route.chain[*index])
     }
 
     /// When the request's head had come.
@@ -167,27 +190,28 @@ impl Record {
     }
 
     fn count(&self) {
-        let name = |name: &Option<Arc<str>>| Name(name.clone().unwrap_or_default());
-        let status = self.status.map_or("none", |status| status_class(status.as_u16()));
+        let series = self.entry().map(|entry| &entry.series);
+        let name = |name: Option<&Arc<str>>| Name(name.cloned().unwrap_or_default());
         let labels = RequestLabels {
-            route: name(&self.route),
-            upstream: name(&self.upstream),
-            status,
+            route: name(self.route.as_ref()),
+            upstream: series.map_or_else(|| name(None), |series| series.labels.upstream.clone()),
+            status: self
+                .status
+                .map_or("none", |status| status_class(status.as_u16())),
             ending: self.outcome.word(),
         };
         self.metrics.requests.get_or_create(&labels).inc();
         self.metrics.in_flight.dec();
-        let Some(first_byte) = self.first_byte else { return };
-        let labels = RouteLabels { route: labels.route, upstream: labels.upstream };
-        self.metrics.first_byte.get_or_create(&labels).observe(first_byte.as_secs_f64());
-        self.metrics.bytes.get_or_create(&labels).inc_by(self.bytes);
+        let (Some(first_byte), Some(series)) = (self.first_byte, series) else {
+            return;
+        };
+        series.first_byte.observe(first_byte.as_secs_f64());
+        series.bytes.inc_by(self.bytes);
         if let Some(first_event) = self.first_event {
-            self.metrics.first_event.get_or_create(&labels).observe(first_event.as_secs_f64());
-            self.metrics.events.get_or_create(&labels).inc_by(self.events);
+            series.first_event.observe(first_event.as_secs_f64());
+            series.events.inc_by(self.events);
         }
-        if self.heartbeats > 0 {
-            self.metrics.heartbeats.get_or_create(&labels).inc_by(self.heartbeats);
-        }
+        series.heartbeats.inc_by(self.heartbeats);
     }
 
     fn log(&self) {
@@ -205,7 +229,7 @@ impl Record {
             status = self.status.map(|status| status.as_u16()),
             ending = self.outcome.word(),
             route = self.route.as_deref(),
-            upstream = self.upstream.as_deref(),
+            upstream = self.entry().map(|entry| &*entry.upstream.name),
             endpoint = self.endpoint.as_deref(),
             model = self.model.as_deref(),
             principal = self.principal.as_deref(),

@@ -23,7 +23,13 @@ pub struct Refusal {
 impl Refusal {
     /// A refusal that trying again will not change.
     pub fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
-        Self { status, code, message: message.into(), header: None, transient: false }
+        Self {
+            status,
+            code,
+            message: message.into(),
+            header: None,
+            transient: false,
+        }
     }
 
     /// The same, with a header.
@@ -60,6 +66,15 @@ impl Refusal {
             UploadFault::Slow(_) => (StatusCode::REQUEST_TIMEOUT, "body_timeout"),
         };
         Self::new(status, code, format!("the request body: {fault}"))
+    }
+
+    /// Something that cannot be, was.
+    pub(super) fn internal() -> Self {
+        Self::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "internal",
+            "the gateway failed",
+        )
     }
 
     /// A clock that ran out before any head was sent.

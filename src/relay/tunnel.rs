@@ -23,12 +23,12 @@ use crate::upstream::Transport;
 pub(super) fn answer(
     mut context: Context,
     reached: Reached,
-    mut record: Box<Record>,
+    record: &mut Option<Box<Record>>,
 ) -> Result<Response<Body>, Refusal> {
-    let asked = reached.asked;
+    let mut asked = reached.asked;
     let mut headers = asked.answer.head.headers;
     let protocol = headers.get(UPGRADE).cloned();
-    let connection = asked.answer.body.into_connection();
+    let connection = asked.answer.body.take_connection();
     let (Some(upgrade), Some(protocol), Some(connection)) =
         (context.upgrade.take(), protocol, connection)
     else {
@@ -38,11 +38,12 @@ pub(super) fn answer(
             format!("{}: it switched protocols unasked", asked.endpoint.name),
         ));
     };
+    let mut record = record.take().ok_or_else(Refusal::internal)?;
     hop::strip_response(&mut headers);
     headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
     headers.insert(UPGRADE, protocol);
     finish(&mut headers, &context, &record);
-    record.upstream = Some(reached.upstream);
+    record.enter(&context.route, reached.entry);
     record.endpoint = Some(asked.endpoint.name.clone());
     record.status = Some(StatusCode::SWITCHING_PROTOCOLS);
     record.outcome = Outcome::Upgraded;

@@ -14,7 +14,8 @@ use crate::upstream::UploadFault;
 
 /// The body of a request, as the client sends it.
 pub struct Inbound {
-    body: Incoming,
+    /// None after [`Inbound::take`].
+    body: Option<Incoming>,
     left: u64,
     limit: u64,
     pause: Duration,
@@ -23,14 +24,32 @@ pub struct Inbound {
 
 impl std::fmt::Debug for Inbound {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Inbound").field("left", &self.left).finish_non_exhaustive()
+        f.debug_struct("Inbound")
+            .field("left", &self.left)
+            .finish_non_exhaustive()
     }
 }
 
 impl Inbound {
     /// A body of at most `limit` bytes, with no pause longer than `pause`.
     pub fn new(body: Incoming, limit: u64, pause: Duration) -> Self {
-        Self { body, left: limit, limit, pause, timer: None }
+        Self {
+            body: Some(body),
+            left: limit,
+            limit,
+            pause,
+            timer: None,
+        }
+    }
+
+    /// The body itself; what is left is an empty one.
+    pub(super) fn take(&mut self) -> Self {
+        let timer = self.timer.take();
+        Self {
+            body: self.body.take(),
+            timer,
+            ..*self
+        }
     }
 
     /// Sets the limit, in bytes of the whole body, once the route is known.
@@ -42,12 +61,12 @@ impl Inbound {
 
     /// The length the client announced.
     pub fn announced(&self) -> Option<u64> {
-        self.body.size_hint().exact()
+        self.size_hint().exact()
     }
 
     /// Whether there is no body at all, or all of it was read.
     pub fn is_over(&self) -> bool {
-        self.body.is_end_stream()
+        self.is_end_stream()
     }
 
     /// Refuses at once what says itself that it is too large.
@@ -66,9 +85,7 @@ impl Inbound {
     /// that it gets to reading the answer instead of a reset.
     pub async fn drain(&mut self, most: u64, time: Duration) {
         self.left = most;
-        let draining = async {
-            while let Some(Ok(_)) = self.frame().await {}
-        };
+        let draining = async { while let Some(Ok(_)) = self.frame().await {} };
         // Running out of time is as good an end as any other here.
         let _ = tokio::time::timeout(time, draining).await;
     }
@@ -83,7 +100,10 @@ impl Body for Inbound {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, UploadFault>>> {
         let this = &mut *self;
-        match Pin::new(&mut this.body).poll_frame(cx) {
+        let Some(body) = &mut this.body else {
+            return Poll::Ready(None);
+        };
+        match Pin::new(body).poll_frame(cx) {
             Poll::Ready(Some(Ok(frame))) => {
                 this.timer = None;
                 let length = frame.data_ref().map_or(0, |data| data.len() as u64);
@@ -109,11 +129,13 @@ impl Body for Inbound {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        self.body.as_ref().is_none_or(Body::is_end_stream)
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+        self.body
+            .as_ref()
+            .map_or_else(SizeHint::default, Body::size_hint)
     }
 }
 
@@ -130,7 +152,9 @@ pub async fn collect(body: &mut Inbound, bound: u64) -> Result<Bytes, UploadFaul
     let mut all = BytesMut::new();
     let mut length = 0;
     while let Some(frame) = body.frame().await {
-        let Ok(data) = frame?.into_data() else { continue };
+        let Ok(data) = frame?.into_data() else {
+            continue;
+        };
         length += data.len() as u64;
         if length > bound {
             return Err(UploadFault::TooLarge(bound));
@@ -141,7 +165,11 @@ pub async fn collect(body: &mut Inbound, bound: u64) -> Result<Bytes, UploadFaul
             continue;
         }
         if all.is_empty() {
-            all.reserve(usize::try_from(body.announced().unwrap_or(0)).unwrap_or(0).max(first.len() * 2));
+            all.reserve(
+                usize::try_from(body.announced().unwrap_or(0))
+                    .unwrap_or(0)
+                    .max(first.len() * 2),
+            );
             all.extend_from_slice(&std::mem::take(&mut first));
         }
         all.extend_from_slice(&data);

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use http::{Request, Response};
 use hyper::body::Incoming;
@@ -18,6 +18,9 @@ use super::pipeline::Gateway;
 use crate::delivery::{ClientIo, Phase, Socket};
 use crate::relay::{Aborted, Body};
 
+/// The shortest time between two looks.
+const LEAST_LOOK: Duration = Duration::from_millis(10);
+
 /// Serves `tcp` until it ends.
 pub(super) async fn run(
     tcp: TcpStream,
@@ -25,17 +28,22 @@ pub(super) async fn run(
     gateway: Arc<Gateway>,
     mut shutdown: watch::Receiver<Shutdown>,
 ) {
-    let Ok(socket) = Socket::new(tcp, peer) else { return };
+    let Ok(socket) = Socket::new(tcp, peer) else {
+        return;
+    };
     let socket = Arc::new(socket);
     let _open = gateway.count_connection();
-    let requests = Requests { gateway: gateway.clone(), socket: socket.clone() };
+    let requests = Requests {
+        gateway: gateway.clone(),
+        socket: socket.clone(),
+    };
     let mut connection = pin!(
         http1::Builder::new()
             .max_buf_size(gateway.limits().max_head)
             .serve_connection(ClientIo::new(socket.clone()), requests)
             .with_upgrades()
     );
-    let mut watchdog = pin!(sleep_until(due(&socket, &gateway).into()));
+    let mut watchdog = pin!(sleep_until(next_look(&socket, &gateway).into()));
     let mut draining = *shutdown.borrow_and_update() != Shutdown::No;
     if draining {
         connection.as_mut().graceful_shutdown();
@@ -62,8 +70,7 @@ pub(super) async fn run(
                         Phase::Busy => {}
                     }
                 }
-                let next = due.max(Instant::now() + gateway.limits().watch);
-                watchdog.as_mut().reset(next.into());
+                watchdog.as_mut().reset(next_look(&socket, &gateway).into());
             }
             changed = shutdown.changed(), if !draining => {
                 draining = true;
@@ -73,6 +80,15 @@ pub(super) async fn run(
             }
         }
     }
+}
+
+/// When to look at the connection again: when something is due, and often enough to see a head that
+/// began in the meantime.
+fn next_look(socket: &Socket, gateway: &Gateway) -> Instant {
+    let soonest = Instant::now() + LEAST_LOOK;
+    due(socket, gateway)
+        .min(Instant::now() + gateway.limits().watch)
+        .max(soonest)
 }
 
 /// The moment at which the connection has rested, or its head has taken, too long.

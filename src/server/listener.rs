@@ -35,7 +35,11 @@ pub enum Shutdown {
 ///
 /// When the address cannot be bound.
 pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    let socket = Socket::new(
+        Domain::for_address(address),
+        Type::STREAM,
+        Some(Protocol::TCP),
+    )?;
     socket.set_reuse_address(true)?;
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
@@ -91,7 +95,10 @@ pub async fn serve(
 
 /// Waits until everything is to be dropped; false when nobody is left to ask for it.
 async fn now(shutdown: &mut watch::Receiver<Shutdown>) -> bool {
-    shutdown.wait_for(|told| *told == Shutdown::Now).await.is_ok()
+    shutdown
+        .wait_for(|told| *told == Shutdown::Now)
+        .await
+        .is_ok()
 }
 
 /// Whether only the connection that was to be accepted is concerned.

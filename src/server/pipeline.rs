@@ -18,15 +18,16 @@ use http::request::Parts;
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use prometheus_client::metrics::gauge::Gauge;
-use tower::ServiceExt;
+use tower::{Layer, ServiceExt};
+use tower_http::cors::CorsLayer;
 
 use super::refusal;
 use crate::config::{Dialect, DialectChoice};
 use crate::delivery::Socket;
 use crate::dialect::{self, BodyFault, Facts};
-use crate::edge::{auth, cors};
 use crate::edge::forwarded::{self, Forwarding};
 use crate::edge::trace::Trace;
+use crate::edge::{auth, cors};
 use crate::metrics::Metrics;
 use crate::relay::{self, Aborted, Body, Inbound, LiveRoute, Order, Plane, Record, Refusal};
 use crate::router::{Candidates, Found, Head};
@@ -79,7 +80,12 @@ impl Gateway {
             keep_alive: server.keep_alive,
             watch: server.head_timeout.min(server.keep_alive),
         };
-        Self { plane, pool, metrics, limits }
+        Self {
+            plane,
+            pool,
+            metrics,
+            limits,
+        }
     }
 
     pub(super) fn limits(&self) -> &Limits {
@@ -107,7 +113,10 @@ impl Gateway {
         let mut record = Record::open(self.metrics.clone(), socket, &parts, access_log);
         let peer = record.socket().peer().ip();
         let trusted = forwarded::is_trusted(peer, &plane.config.server.trusted_proxies);
-        let Trace { request_id, trace_id } = Trace::of(&mut parts.headers, trusted);
+        let Trace {
+            request_id,
+            trace_id,
+        } = Trace::of(&mut parts.headers, trusted);
         record.request_id = request_id;
         record.trace_id = Some(trace_id);
         let call = Call {
@@ -116,7 +125,6 @@ impl Gateway {
             pool: self.pool.clone(),
             trusted,
             reconnects: parts.method == Method::GET && relay::accepts_events(&parts.headers),
-            path_dialect: dialect::recognise(DialectChoice::Auto, &parts.method, parts.uri.path()),
         };
         call.answer(parts, body, Box::new(record)).await
     }
@@ -129,14 +137,11 @@ struct Call {
     trusted: bool,
     upload_timeout: Duration,
     reconnects: bool,
-    path_dialect: Dialect,
 }
 
-/// A request with its route and what had to be read to find it.
-struct Routed {
+/// A route, and what had to be read to find it.
+struct Picked {
     route: Arc<LiveRoute>,
-    parts: Parts,
-    body: Inbound,
     kept: Option<Bytes>,
     facts: Option<Facts>,
 }
@@ -148,120 +153,161 @@ impl Call {
         body: Incoming,
         record: Box<Record>,
     ) -> Result<Response<Body>, Aborted> {
-        if let Some(preflight) = self.preflight(&parts).await {
-            return Ok(self.answered(preflight, record));
+        // Rare ways are boxed here and below, so that the common one stays small: the whole future
+        // is moved to the heap for every request.
+        if let Some(asked) = cors::asked(&parts.method, &parts.headers)
+            && let Some(answer) = Box::pin(self.preflight(&parts, &asked)).await
+        {
+            return Ok(answered(answer, record));
         }
         let mut record = Some(record);
         match self.route(parts, body, &mut record).await {
-            Ok(routed) => self.enter(routed, record).await,
-            Err(stop) => self.stop(stop, self.path_dialect, record),
+            Ok(order) => self.enter(order, record).await,
+            Err((refusal, dialect)) => self.stop(Some(refusal), dialect, record),
         }
     }
 
     /// The answer to a cross-origin preflight, if a route with rules of its own is meant.
-    async fn preflight(&self, parts: &Parts) -> Option<Response<Body>> {
-        let asked = cors::asked(&parts.method, &parts.headers)?;
-        let route = self.plane.router.preflight(&head(parts), &asked).ok()??;
+    async fn preflight(&self, parts: &Parts, asked: &Method) -> Option<Response<Body>> {
+        let route = self.plane.router.preflight(&head(parts), asked).ok()??;
         let layer = self.plane.live(route)?.cors.clone()?;
         let mut request = Request::new(());
         *request.method_mut() = Method::OPTIONS;
         *request.headers_mut() = parts.headers.clone();
-        let nothing = tower::service_fn(|_| async { Ok::<_, Infallible>(Response::<Body>::default()) });
-        tower::Layer::layer(&layer, nothing).oneshot(request).await.ok()
+        let nothing =
+            tower::service_fn(|_| async { Ok::<_, Infallible>(Response::<Body>::default()) });
+        layer.layer(nothing).oneshot(request).await.ok()
     }
 
-    /// Finds the route, reading the body only where its model decides.
+    /// Finds the route. What goes wrong before there is one is told in the dialect of the path.
     async fn route(
         &self,
         parts: Parts,
         body: Incoming,
         record: &mut Option<Box<Record>>,
-    ) -> Result<Routed, Stop> {
-        let head = head(&parts);
-        let found = self.plane.router.find(&head).map_err(|bad| {
-            Refusal::new(StatusCode::BAD_REQUEST, "bad_path", bad.to_string())
-        });
-        let candidates = match found {
-            Ok(Found::Candidates(candidates)) => candidates,
-            other => {
-                let refusal = unrouted(other, &parts);
-                self.drain(body, &parts).await;
-                return Err(Some(refusal));
+    ) -> Result<Box<Order>, (Refusal, Dialect)> {
+        let mut body = Inbound::new(body, u64::MAX, self.upload_timeout);
+        match self.pick(&parts, &mut body, record).await {
+            Ok(Picked { route, kept, facts }) => {
+                body.limit(route.config.max_body);
+                let dialect =
+                    dialect::recognise(route.config.dialect, &parts.method, parts.uri.path());
+                let pool = self.pool.clone();
+                Ok(Box::new(Order {
+                    route,
+                    parts,
+                    body,
+                    kept,
+                    facts,
+                    dialect,
+                    pool,
+                }))
             }
+            Err(refusal) => {
+                Box::pin(drain_inbound(&mut body, &parts)).await;
+                let auto = DialectChoice::Auto;
+                Err((
+                    refusal,
+                    dialect::recognise(auto, &parts.method, parts.uri.path()),
+                ))
+            }
+        }
+    }
+
+    /// Picks the route, reading the body only where its model decides.
+    async fn pick(
+        &self,
+        parts: &Parts,
+        body: &mut Inbound,
+        record: &mut Option<Box<Record>>,
+    ) -> Result<Picked, Refusal> {
+        let found =
+            self.plane.router.find(&head(parts)).map_err(|bad| {
+                Refusal::new(StatusCode::BAD_REQUEST, "bad_path", bad.to_string())
+            })?;
+        let candidates = match found {
+            Found::Candidates(candidates) => candidates,
+            other => return Err(unrouted(&other, parts)),
         };
-        let in_path = dialect::model_in_path(parts.uri.path());
+        let mut in_path = None;
         let mut facts = None;
         let mut kept = None;
-        let mut body = Inbound::new(body, u64::MAX, self.upload_timeout);
-        if candidates.needs_model() && in_path.is_none() {
-            let bound = candidates.model_within() as u64;
-            let whole = self.read(&mut body, bound, &parts).await?;
-            facts = read_facts(&whole, &candidates)?;
-            kept = Some(whole);
+        if candidates.needs_model() {
+            in_path = dialect::model_in_path(parts.uri.path());
+            if in_path.is_none() {
+                let bound = candidates.model_within() as u64;
+                let whole = Box::pin(relay::collect(body, bound)).await;
+                let whole = whole.map_err(|fault| Refusal::upload(&fault))?;
+                facts = read_facts(&whole, &candidates)?;
+                kept = Some(whole);
+            }
         }
-        let in_body = facts.as_ref().and_then(|facts: &Facts| facts.model.as_ref());
-        let model = in_body.map(|model| model.name.as_str()).or(in_path.as_deref());
-        let route = candidates.pick(model).and_then(|route| self.plane.live(route));
-        let Some(route) = route.cloned() else {
-            return Err(Some(no_model(model)));
-        };
+        let in_body = facts
+            .as_ref()
+            .and_then(|facts: &Facts| facts.model.as_ref());
+        let model = in_body
+            .map(|model| model.name.as_str())
+            .or(in_path.as_deref());
+        let route = candidates
+            .pick(model)
+            .and_then(|route| self.plane.live(route));
+        let route = route.cloned().ok_or_else(|| no_model(model))?;
         if let Some(record) = record {
             record.route = Some(route.config.name.clone());
             record.model = model.map(Into::into);
         }
-        drop(candidates);
-        body.limit(route.config.max_body);
-        Ok(Routed { route, parts, body, kept, facts })
+        Ok(Picked { route, kept, facts })
     }
 
     /// What happens on a route: cross-origin rules around everything else.
     async fn enter(
         self,
-        routed: Routed,
+        order: Box<Order>,
         record: Option<Box<Record>>,
     ) -> Result<Response<Body>, Aborted> {
         // The layer would answer every OPTIONS itself, also one that is no preflight.
-        let ruled = routed.parts.method != Method::OPTIONS;
-        let Some(layer) = routed.route.cors.clone().filter(|_| ruled) else {
-            return self.pass(routed, record).await;
-        };
+        let ruled = order.parts.method != Method::OPTIONS;
+        match order.route.cors.clone().filter(|_| ruled) {
+            None => self.pass(order, record).await,
+            Some(layer) => Box::pin(self.pass_ruled(layer, order, record)).await,
+        }
+    }
+
+    async fn pass_ruled(
+        self,
+        layer: CorsLayer,
+        order: Box<Order>,
+        record: Option<Box<Record>>,
+    ) -> Result<Response<Body>, Aborted> {
         let mut outline = Request::new(());
-        *outline.method_mut() = routed.parts.method.clone();
-        *outline.headers_mut() = routed.parts.headers.clone();
-        let mut inner = Some((self, routed, record));
+        *outline.method_mut() = order.parts.method.clone();
+        *outline.headers_mut() = order.parts.headers.clone();
+        let mut inner = Some((self, order, record));
         let once = tower::service_fn(move |_: Request<()>| {
             let inner = inner.take();
             async move {
                 match inner {
-                    Some((call, routed, record)) => call.pass(routed, record).await,
+                    Some((call, order, record)) => call.pass(order, record).await,
                     None => Err(Aborted),
                 }
             }
         });
-        tower::Layer::layer(&layer, once).oneshot(outline).await
+        layer.layer(once).oneshot(outline).await
     }
 
     async fn pass(
         self,
-        mut routed: Routed,
+        mut order: Box<Order>,
         mut record: Option<Box<Record>>,
     ) -> Result<Response<Body>, Aborted> {
-        let parts = &routed.parts;
-        let dialect =
-            dialect::recognise(routed.route.config.dialect, &parts.method, parts.uri.path());
-        let stop = match self.admit(&mut routed, &mut record).await {
-            Ok(()) => {
-                let Routed { route, parts, body, kept, facts } = routed;
-                let pool = self.pool.clone();
-                let order = Order { route, parts, body, kept, facts, dialect, pool };
-                match relay::relay(order, &mut record).await {
-                    Ok(response) => return Ok(response),
-                    Err(stop) => stop,
-                }
-            }
+        let dialect = order.dialect;
+        let stop = match self.admit(&mut order, &mut record).await {
+            Ok(()) => match relay::relay(order, &mut record).await {
+                Ok(response) => return Ok(response),
+                Err(stop) => stop,
+            },
             Err(refusal) => {
-                let Routed { body, parts, .. } = routed;
-                drain(body, &parts).await;
+                Box::pin(drain(order)).await;
                 Some(refusal)
             }
         };
@@ -271,18 +317,25 @@ impl Call {
     /// Lets the caller in, sets the forwarding headers and reads a small body.
     async fn admit(
         &self,
-        routed: &mut Routed,
+        order: &mut Order,
         record: &mut Option<Box<Record>>,
     ) -> Result<(), Refusal> {
         let Some(record) = record else { return Ok(()) };
-        let route = routed.route.config.clone();
-        let headers = &mut routed.parts.headers;
+        let route = order.route.config.clone();
+        let headers = &mut order.parts.headers;
         let principal = auth::authenticate(&route.allow, headers).map_err(|denied| {
-            Refusal::new(StatusCode::UNAUTHORIZED, "not_authenticated", denied.to_string())
-                .with(WWW_AUTHENTICATE, denied.challenge())
+            Refusal::new(
+                StatusCode::UNAUTHORIZED,
+                "not_authenticated",
+                denied.to_string(),
+            )
+            .with(WWW_AUTHENTICATE, denied.challenge())
         })?;
         record.principal = principal.map(|principal| principal.name);
-        routed.body.check_announced().map_err(|fault| Refusal::upload(&fault))?;
+        order
+            .body
+            .check_announced()
+            .map_err(|fault| Refusal::upload(&fault))?;
         let host = headers.get(HOST).cloned();
         let forwarding = Forwarding {
             peer: record.socket().peer().ip(),
@@ -291,51 +344,7 @@ impl Call {
             http_version: record.version(),
         };
         forwarding.apply(headers);
-        self.keep(routed, record).await
-    }
-
-    /// Reads the body where it is small, or where the route has to know what it says.
-    async fn keep(&self, routed: &mut Routed, record: &mut Record) -> Result<(), Refusal> {
-        let route = &routed.route;
-        let curious = route.config.early_head.is_some()
-            || route.chain.iter().any(|entry| entry.model.is_some());
-        if routed.kept.is_none() && !routed.body.is_over() {
-            let small = routed.body.announced().is_some_and(|length| length <= KEPT_BODY);
-            if !small && !curious {
-                return Ok(());
-            }
-            let bound =
-                if curious { (route.config.model_within as u64).min(route.config.max_body) } else { KEPT_BODY };
-            let body = relay::collect(&mut routed.body, bound).await;
-            routed.kept = Some(body.map_err(|fault| Refusal::upload(&fault))?);
-        }
-        if let (Some(body), true, None) = (&routed.kept, curious, &routed.facts) {
-            routed.facts = match dialect::read_request(body) {
-                Ok(facts) => Some(facts),
-                Err(fault) if is_ambiguous(&fault) => return Err(bad_body(&fault)),
-                Err(_) => None,
-            };
-            if let Some(model) = routed.facts.as_ref().and_then(|facts| facts.model.as_ref()) {
-                record.model = Some(model.name.as_str().into());
-            }
-        }
-        Ok(())
-    }
-
-    async fn read(&self, body: &mut Inbound, bound: u64, parts: &Parts) -> Result<Bytes, Stop> {
-        match relay::collect(body, bound).await {
-            Ok(whole) => Ok(whole),
-            Err(fault) => {
-                if !parts.headers.contains_key(EXPECT) {
-                    body.drain(DRAIN.0, DRAIN.1).await;
-                }
-                Err(Some(Refusal::upload(&fault)))
-            }
-        }
-    }
-
-    async fn drain(&self, body: Incoming, parts: &Parts) {
-        drain(Inbound::new(body, u64::MAX, self.upload_timeout), parts).await;
+        keep(order, record).await
     }
 
     /// Tells the caller why the request goes no further.
@@ -352,14 +361,14 @@ impl Call {
             _ => Err(Aborted),
         }
     }
+}
 
-    /// An answer of our own that is not a refusal.
-    fn answered(&self, response: Response<Body>, mut record: Box<Record>) -> Response<Body> {
-        record.status = Some(response.status());
-        record.outcome = relay::Outcome::Ended(dialect::Ending::Complete);
-        let (parts, _) = response.into_parts();
-        Response::from_parts(parts, Body::whole(Bytes::new(), record))
-    }
+/// An answer of our own that is not a refusal.
+fn answered(response: Response<Body>, mut record: Box<Record>) -> Response<Body> {
+    record.status = Some(response.status());
+    record.outcome = relay::Outcome::Ended(dialect::Ending::Complete);
+    let (parts, _) = response.into_parts();
+    Response::from_parts(parts, Body::whole(Bytes::new(), record))
 }
 
 fn head(parts: &Parts) -> Head<'_> {
@@ -374,48 +383,80 @@ fn head(parts: &Parts) -> Head<'_> {
     }
 }
 
+/// Reads the body where it is small, or where the route has to know what it says.
+async fn keep(order: &mut Order, record: &mut Record) -> Result<(), Refusal> {
+    let route = &order.route;
+    let curious =
+        route.config.early_head.is_some() || route.chain.iter().any(|entry| entry.model.is_some());
+    if order.kept.is_none() && !order.body.is_over() {
+        let small = order
+            .body
+            .announced()
+            .is_some_and(|length| length <= KEPT_BODY);
+        if !small && !curious {
+            return Ok(());
+        }
+        let bound = if curious {
+            (route.config.model_within as u64).min(route.config.max_body)
+        } else {
+            KEPT_BODY
+        };
+        let body = relay::collect(&mut order.body, bound).await;
+        order.kept = Some(body.map_err(|fault| Refusal::upload(&fault))?);
+    }
+    if let (Some(body), true, None) = (&order.kept, curious, &order.facts) {
+        order.facts = match dialect::read_request(body) {
+            Ok(facts) => Some(facts),
+            Err(fault) if is_ambiguous(&fault) => return Err(bad_body(&fault)),
+            Err(_) => None,
+        };
+        if let Some(model) = order.facts.as_ref().and_then(|facts| facts.model.as_ref()) {
+            record.model = Some(model.name.as_str().into());
+        }
+    }
+    Ok(())
+}
+
+async fn drain(mut order: Box<Order>) {
+    let Order { body, parts, .. } = &mut *order;
+    drain_inbound(body, parts).await;
+}
+
 /// A caller who still sends does not read: it is given the chance to come to an end. One who waits
 /// for 100 Continue will not send at all.
-async fn drain(body: Inbound, parts: &Parts) {
+async fn drain_inbound(body: &mut Inbound, parts: &Parts) {
     if !body.is_over() && !parts.headers.contains_key(EXPECT) {
-        let mut body = body;
         body.drain(DRAIN.0, DRAIN.1).await;
     }
 }
 
-fn unrouted(found: Result<Found<'_>, Refusal>, parts: &Parts) -> Refusal {
-    match found {
-        Err(refusal) => refusal,
-        Ok(Found::MethodNotAllowed(methods)) => {
-            let allowed: Vec<&str> = methods.iter().map(Method::as_str).collect();
-            let message = format!(
-                "{} is not served at {}; {} is",
-                parts.method,
-                parts.uri.path(),
-                allowed.join(", ")
-            );
-            let refusal =
-                Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", message);
-            match HeaderValue::try_from(allowed.join(", ")) {
-                Ok(value) => refusal.with(ALLOW, value),
-                Err(_) => refusal,
-            }
-        }
-        Ok(_) => Refusal::new(
-            StatusCode::NOT_FOUND,
-            "no_route",
-            format!("no route matches {} {}", parts.method, parts.uri.path()),
-        ),
+fn unrouted(found: &Found<'_>, parts: &Parts) -> Refusal {
+    let (method, path) = (&parts.method, parts.uri.path());
+    let Found::MethodNotAllowed(methods) = found else {
+        let message = format!("no route matches {method} {path}");
+        return Refusal::new(StatusCode::NOT_FOUND, "no_route", message);
+    };
+    let allowed: Vec<&str> = methods.iter().map(Method::as_str).collect();
+    let allowed = allowed.join(", ");
+    let message = format!("{method} is not served at {path}; {allowed} is");
+    let refusal = Refusal::new(
+        StatusCode::METHOD_NOT_ALLOWED,
+        "method_not_allowed",
+        message,
+    );
+    match HeaderValue::try_from(allowed) {
+        Ok(value) => refusal.with(ALLOW, value),
+        Err(_) => refusal,
     }
 }
 
 /// What the body says, where a route is chosen by it. A body that is not JSON has no model, which
 /// matters only if no route does without.
-fn read_facts(body: &Bytes, candidates: &Candidates<'_>) -> Result<Option<Facts>, Stop> {
+fn read_facts(body: &Bytes, candidates: &Candidates<'_>) -> Result<Option<Facts>, Refusal> {
     match dialect::read_request(body) {
         Ok(facts) => Ok(Some(facts)),
         Err(fault) if is_ambiguous(&fault) || candidates.pick(None).is_none() => {
-            Err(Some(bad_body(&fault)))
+            Err(bad_body(&fault))
         }
         Err(_) => Ok(None),
     }

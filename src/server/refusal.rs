@@ -27,12 +27,24 @@ pub(super) fn answer(
     mut record: Box<Record>,
 ) -> Response<Body> {
     let as_stream = reconnects && refusal.transient && dialect == Dialect::Plain;
-    let status = if as_stream { StatusCode::OK } else { refusal.status };
+    let status = if as_stream {
+        StatusCode::OK
+    } else {
+        refusal.status
+    };
     record.status = Some(status);
     record.outcome = Outcome::Refused(refusal.code);
     record.reason = Some(refusal.message.as_str().into());
-    let body = if as_stream { reconnect_later(&refusal) } else { render(&refusal, dialect, &record) };
-    let content_type = if as_stream { "text/event-stream" } else { "application/json" };
+    let body = if as_stream {
+        reconnect_later(&refusal)
+    } else {
+        render(&refusal, dialect, &record)
+    };
+    let content_type = if as_stream {
+        "text/event-stream"
+    } else {
+        "application/json"
+    };
     let request_id = record.request_id.clone();
     let mut response = Response::new(Body::whole(body, record));
     *response.status_mut() = status;

@@ -81,12 +81,17 @@ pub fn tls(ca: Option<&Path>) -> Result<TlsConnector, TlsFault> {
 }
 
 fn own_authorities(file: &Path, roots: &mut RootCertStore) -> Result<(), TlsFault> {
-    let fault = |reason: String| TlsFault::Authorities { file: file.display().to_string(), reason };
+    let fault = |reason: String| TlsFault::Authorities {
+        file: file.display().to_string(),
+        reason,
+    };
     let certificates =
         CertificateDer::pem_file_iter(file).map_err(|error| fault(error.to_string()))?;
     for certificate in certificates {
         let certificate = certificate.map_err(|error| fault(error.to_string()))?;
-        roots.add(certificate).map_err(|error| fault(error.to_string()))?;
+        roots
+            .add(certificate)
+            .map_err(|error| fault(error.to_string()))?;
     }
     if roots.is_empty() {
         return Err(fault("it holds no certificate".to_owned()));
@@ -112,7 +117,10 @@ pub async fn connect(
     let Some((connector, name)) = tls else {
         return Ok(Transport::Plain(tcp));
     };
-    let tls = connector.connect(name.clone(), tcp).await.map_err(Reason::Connect)?;
+    let tls = connector
+        .connect(name.clone(), tcp)
+        .await
+        .map_err(Reason::Connect)?;
     Ok(Transport::Tls(Box::new(tls)))
 }
 
@@ -120,10 +128,15 @@ async fn look_up(host: &str, port: u16) -> Result<Vec<SocketAddr>, Reason> {
     if let Ok(address) = host.parse() {
         return Ok(vec![SocketAddr::new(address, port)]);
     }
-    let found: Vec<_> =
-        tokio::net::lookup_host((host, port)).await.map_err(Reason::Resolve)?.collect();
+    let found: Vec<_> = tokio::net::lookup_host((host, port))
+        .await
+        .map_err(Reason::Resolve)?
+        .collect();
     if found.is_empty() {
-        return Err(Reason::Resolve(io::Error::new(io::ErrorKind::NotFound, "no address")));
+        return Err(Reason::Resolve(io::Error::new(
+            io::ErrorKind::NotFound,
+            "no address",
+        )));
     }
     Ok(found)
 }
@@ -162,6 +175,8 @@ async fn first_of(addresses: Vec<SocketAddr>) -> io::Result<TcpStream> {
 
 fn prepare(tcp: &TcpStream) -> io::Result<()> {
     tcp.set_nodelay(true)?;
-    let keepalive = TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE / 3);
+    let keepalive = TcpKeepalive::new()
+        .with_time(KEEPALIVE)
+        .with_interval(KEEPALIVE / 3);
     SockRef::from(tcp).set_tcp_keepalive(&keepalive)
 }

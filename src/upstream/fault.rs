@@ -68,7 +68,10 @@ pub enum UploadFault {
 impl Reason {
     /// Whether not one byte of the request was written, so that any request may be sent elsewhere.
     pub fn before_request(&self) -> bool {
-        matches!(self, Self::Resolve(_) | Self::Connect(_) | Self::ConnectTimeout(_))
+        matches!(
+            self,
+            Self::Resolve(_) | Self::Connect(_) | Self::ConnectTimeout(_)
+        )
     }
 
     /// Whether a clock ran out.

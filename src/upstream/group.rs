@@ -19,6 +19,9 @@ use super::h1::{Announced, Answer, Connection, Upload, exchange};
 use super::pool::{Home, Pool};
 use crate::config::ResolvedClocks;
 
+/// In place of a limit where there is none: the future is the same, and no larger for it.
+const FOREVER: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
+
 /// One endpoint, alive: it outlives the configuration that names it.
 #[derive(Debug)]
 pub struct Endpoint {
@@ -71,7 +74,10 @@ pub struct Asked {
 
 impl std::fmt::Debug for Group {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Group").field("name", &self.name).field("endpoints", &self.endpoints).finish_non_exhaustive()
+        f.debug_struct("Group")
+            .field("name", &self.name)
+            .field("endpoints", &self.endpoints)
+            .finish_non_exhaustive()
     }
 }
 
@@ -95,20 +101,28 @@ impl Group {
         loop {
             let endpoint = &self.endpoints[first.wrapping_add(tries) % self.endpoints.len()];
             tries += 1;
-            let attempt = self.attempt(endpoint, pool, clocks.connect, request, upload);
-            let outcome = match clocks.first_byte {
-                Some(limit) => timeout_at(started + limit, attempt)
-                    .await
-                    .unwrap_or(Err(Reason::FirstByteTimeout(limit))),
-                None => attempt.await,
-            };
+            let limit = clocks.first_byte.unwrap_or(FOREVER);
+            let outcome = timeout_at(
+                started + limit,
+                self.attempt(endpoint, pool, clocks.connect, request, upload),
+            )
+            .await
+            .unwrap_or(Err(Reason::FirstByteTimeout(limit)));
             match outcome {
-                Ok(answer) => return Ok(Asked { endpoint: endpoint.clone(), answer }),
+                Ok(answer) => {
+                    return Ok(Asked {
+                        endpoint: endpoint.clone(),
+                        answer,
+                    });
+                }
                 Err(reason) if reason.before_request() && tries < self.endpoints.len() => {
                     tracing::warn!(endpoint = %endpoint.name, %reason, "endpoint not reached, trying the next");
                 }
                 Err(reason) => {
-                    return Err(UpstreamFault { endpoint: endpoint.name.clone(), reason });
+                    return Err(UpstreamFault {
+                        endpoint: endpoint.name.clone(),
+                        reason,
+                    });
                 }
             }
         }
@@ -141,7 +155,8 @@ impl Group {
                 Err(fault) => return Err(fault.reason),
             }
         }
-        let connection = self.open(endpoint, connect_limit).await?;
+        // Boxed: rare, and large beside what a kept connection needs.
+        let connection = Box::pin(self.open(endpoint, connect_limit)).await?;
         let upload = upload.take().unwrap_or(Upload::Kept(Bytes::new()));
         match send(connection, request, endpoint, upload).await {
             Ok(answer) => Ok(answer_from(answer, home)),
@@ -157,17 +172,18 @@ impl Group {
         let tls = self.tls.clone().zip(endpoint.server_name.clone());
         let opening = connect(&endpoint.place, tls.as_ref());
         let transport = match limit {
-            Some(limit) => {
-                timeout(limit, opening).await.unwrap_or(Err(Reason::ConnectTimeout(limit)))?
-            }
+            Some(limit) => timeout(limit, opening)
+                .await
+                .unwrap_or(Err(Reason::ConnectTimeout(limit)))?,
             None => opening.await?,
         };
         Ok(Connection::new(transport))
     }
 }
 
-fn answer_from(answer: Answer, home: Home) -> Answer {
-    Answer { head: answer.head, body: answer.body.returning_to(home) }
+fn answer_from(mut answer: Answer, home: Home) -> Answer {
+    answer.body.return_to(home);
+    answer
 }
 
 async fn send(
@@ -184,7 +200,7 @@ async fn send(
         Upload::Streaming(_, Some(length)) => Announced::Length(*length),
         Upload::Streaming(_, None) => Announced::Chunked,
     };
-    let head = request.build(endpoint, announced).freeze();
+    let head = request.build(endpoint, announced);
     exchange(connection, request.method(), head, upload).await
 }
 

@@ -41,7 +41,11 @@ impl Pool {
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         let kept = idle.get_mut(&endpoint)?;
         let now = Instant::now();
-        while let Some(Idle { mut connection, until }) = kept.pop() {
+        while let Some(Idle {
+            mut connection,
+            until,
+        }) = kept.pop()
+        {
             if until > now && connection.is_quiet() {
                 return Some(connection);
             }
@@ -63,10 +67,17 @@ impl Pool {
 impl Home {
     /// Keeps `connection` for the next request, if there is room.
     pub(super) fn give_back(&self, connection: Connection) {
-        let mut idle = self.pool.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut idle = self
+            .pool
+            .idle
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         let kept = idle.entry(self.endpoint).or_default();
         if kept.len() < self.room {
-            kept.push(Idle { connection, until: Instant::now() + self.keep });
+            kept.push(Idle {
+                connection,
+                until: Instant::now() + self.keep,
+            });
         }
     }
 }

@@ -62,7 +62,16 @@ impl AnswerBody {
         first: Bytes,
     ) -> Self {
         let connection = Some(connection);
-        Self { connection, decoder, sender, keep, first, end: None, home: None, upgrade: false }
+        Self {
+            connection,
+            decoder,
+            sender,
+            keep,
+            first,
+            end: None,
+            home: None,
+            upgrade: false,
+        }
     }
 
     /// The body of an answer 101: none, and the connection stays.
@@ -72,12 +81,11 @@ impl AnswerBody {
     }
 
     /// Names the place that takes the connection back when the message has ended.
-    pub(in crate::upstream) fn returning_to(mut self, home: Home) -> Self {
+    pub(in crate::upstream) fn return_to(&mut self, home: Home) {
         self.home = Some(home);
         if self.decoder.is_done() && !self.upgrade {
             self.release();
         }
-        self
     }
 
     /// Hands the next piece out once more: it was only looked at.
@@ -87,7 +95,9 @@ impl AnswerBody {
 
     /// Bytes still to come, where that is known.
     pub fn remaining(&self) -> Option<u64> {
-        self.decoder.remaining().map(|left| left + self.first.len() as u64)
+        self.decoder
+            .remaining()
+            .map(|left| left + self.first.len() as u64)
     }
 
     /// Whether the whole body was handed out already.
@@ -97,7 +107,11 @@ impl AnswerBody {
 
     /// How the body ended; `None` while it has not, and where it was cut.
     pub fn end(&self) -> Option<BodyEnd> {
-        if self.decoder.is_done() { Some(BodyEnd::Framed) } else { self.end }
+        if self.decoder.is_done() {
+            Some(BodyEnd::Framed)
+        } else {
+            self.end
+        }
     }
 
     /// Whether the connection is closed to tell where this body ends.
@@ -106,8 +120,8 @@ impl AnswerBody {
     }
 
     /// The connection of an answer 101, which speaks another protocol now.
-    pub fn into_connection(self) -> Option<Connection> {
-        self.connection
+    pub fn take_connection(&mut self) -> Option<Connection> {
+        self.connection.take()
     }
 
     /// The next piece, or `None` at the end, of which [`AnswerBody::end`] tells the kind.
@@ -135,7 +149,11 @@ impl AnswerBody {
                 self.sender = None;
             }
             let read = ready!(connection.transport.poll_read(cx, |bytes| {
-                if bytes.is_empty() { None } else { Some((self.decoder.decode(bytes), bytes.len())) }
+                if bytes.is_empty() {
+                    None
+                } else {
+                    Some((self.decoder.decode(bytes), bytes.len()))
+                }
             }));
             match read {
                 Ok(Some((Ok(decoded), length))) => {

@@ -4,14 +4,18 @@ use std::future::poll_fn;
 use std::task::{Context, Poll, Waker, ready};
 
 use bytes::{Bytes, BytesMut};
+use http::header::CONTENT_LENGTH;
 use http::{Method, StatusCode};
 
 use super::body::AnswerBody;
-use super::framing::{BadFraming, Decoder};
+use super::framing::{BadFraming, Decoder, Framing};
 use super::head::{self, Head};
 use super::send::{Sender, Upload};
 use crate::upstream::fault::Reason;
 use crate::upstream::transport::Transport;
+
+/// Bodies of at most this many bytes are copied behind their head: one slice is cheaper to write.
+const GATHERED: usize = 4096;
 
 /// A connection to an endpoint between two requests, or in one.
 #[derive(Debug)]
@@ -26,7 +30,11 @@ pub struct Connection {
 impl Connection {
     /// A connection that nothing was sent on yet.
     pub fn new(transport: Transport) -> Self {
-        Self { transport, read_ahead: BytesMut::new(), reused: false }
+        Self {
+            transport,
+            read_ahead: BytesMut::new(),
+            reused: false,
+        }
     }
 
     /// Whether it lies still, as it must between two requests: a server that closed it, or that
@@ -47,8 +55,8 @@ impl Connection {
 pub struct Answer {
     /// The head.
     pub head: Head,
-    /// The body.
-    pub body: AnswerBody,
+    /// The body. Boxed: answers are handed up through many hands.
+    pub body: Box<AnswerBody>,
 }
 
 /// A request that failed before the head of its answer was whole.
@@ -70,11 +78,21 @@ pub struct ExchangeFault {
 pub async fn exchange(
     connection: Connection,
     method: &Method,
-    head: Bytes,
-    upload: Upload,
+    mut head: BytesMut,
+    mut upload: Upload,
 ) -> Result<Answer, ExchangeFault> {
-    let mut exchange =
-        Exchange { connection, sender: Sender::new(head, upload), send_failure: None, touched: false };
+    if let Upload::Kept(body) = &mut upload
+        && body.len() <= GATHERED
+    {
+        head.extend_from_slice(&std::mem::take(body));
+    }
+    let sender = Sender::new(head.freeze(), upload);
+    let mut exchange = Exchange {
+        connection,
+        sender,
+        send_failure: None,
+        touched: false,
+    };
     let head = match poll_fn(|cx| exchange.poll_head(cx)).await {
         Ok(head) => head,
         Err(reason) => {
@@ -83,7 +101,12 @@ pub async fn exchange(
             return Err(ExchangeFault { reason, stale });
         }
     };
-    exchange.into_answer(method, head).map_err(|reason| ExchangeFault { reason, stale: false })
+    exchange
+        .into_answer(method, head)
+        .map_err(|reason| ExchangeFault {
+            reason,
+            stale: false,
+        })
 }
 
 struct Exchange {
@@ -100,7 +123,9 @@ impl Exchange {
         loop {
             if !self.sender.is_done() && self.send_failure.is_none() {
                 match self.sender.poll(cx, &mut self.connection.transport) {
-                    Poll::Ready(Err(reason @ Reason::Upload(_))) => return Poll::Ready(Err(reason)),
+                    Poll::Ready(Err(reason @ Reason::Upload(_))) => {
+                        return Poll::Ready(Err(reason));
+                    }
                     Poll::Ready(Err(reason)) => self.send_failure = Some(reason),
                     Poll::Ready(Ok(())) | Poll::Pending => {}
                 }
@@ -119,7 +144,11 @@ impl Exchange {
 
     /// One read, or what was read ahead; the head if it is whole now.
     fn poll_parse(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Head>, Reason>> {
-        let Connection { transport, read_ahead, .. } = &mut self.connection;
+        let Connection {
+            transport,
+            read_ahead,
+            ..
+        } = &mut self.connection;
         if let Some((head, length)) = head::parse(read_ahead)? {
             let _ = read_ahead.split_to(length);
             return Poll::Ready(Ok(Some(head)));
@@ -142,18 +171,28 @@ impl Exchange {
         Poll::Ready(parsed.map_err(Reason::Io).and_then(|inner| inner))
     }
 
-    fn into_answer(self, method: &Method, head: Head) -> Result<Answer, Reason> {
+    fn into_answer(self, method: &Method, mut head: Head) -> Result<Answer, Reason> {
         let framing = head::framing(method, &head)?;
         let mut decoder = Decoder::new(framing);
         let mut connection = self.connection;
         let keep = head::keeps_alive(&head) && self.send_failure.is_none();
+        // Chunks outweigh a length (RFC 9112 §6.3), which must not be passed on to mislead others.
+        if framing == Framing::Chunked {
+            head.headers.remove(CONTENT_LENGTH);
+        }
         let upgrade = head.status == StatusCode::SWITCHING_PROTOCOLS;
-        let first =
-            if upgrade { Bytes::new() } else { decode_ahead(&mut connection, &mut decoder)? };
+        let first = if upgrade {
+            Bytes::new()
+        } else {
+            decode_ahead(&mut connection, &mut decoder)?
+        };
         let sender = Some(self.sender).filter(|sender| !sender.is_done());
         let body = AnswerBody::new(connection, decoder, sender, keep, first);
         let body = if upgrade { body.upgraded() } else { body };
-        Ok(Answer { head, body })
+        Ok(Answer {
+            head,
+            body: Box::new(body),
+        })
     }
 }
 

@@ -91,7 +91,10 @@ impl Decoder {
         let state = match framing {
             Framing::Empty | Framing::Length(0) => State::Done(None),
             Framing::Length(length) => State::Length(length),
-            Framing::Chunked => State::Chunk(Chunk::Size { value: 0, digits: 0 }),
+            Framing::Chunked => State::Chunk(Chunk::Size {
+                value: 0,
+                digits: 0,
+            }),
             Framing::Close => State::Close,
         };
         Self { state }
@@ -131,17 +134,26 @@ impl Decoder {
     /// [`BadFraming`]: the connection is of no further use.
     pub fn decode(&mut self, input: &[u8]) -> Result<Decoded, BadFraming> {
         match &mut self.state {
-            State::Done(_) => Ok(Decoded { consumed: 0, data: Bytes::new() }),
-            State::Close => {
-                Ok(Decoded { consumed: input.len(), data: Bytes::copy_from_slice(input) })
-            }
+            State::Done(_) => Ok(Decoded {
+                consumed: 0,
+                data: Bytes::new(),
+            }),
+            State::Close => Ok(Decoded {
+                consumed: input.len(),
+                data: Bytes::copy_from_slice(input),
+            }),
             State::Length(left) => {
-                let taken = usize::try_from(*left).unwrap_or(usize::MAX).min(input.len());
+                let taken = usize::try_from(*left)
+                    .unwrap_or(usize::MAX)
+                    .min(input.len());
                 *left -= taken as u64;
                 if *left == 0 {
                     self.state = State::Done(None);
                 }
-                Ok(Decoded { consumed: taken, data: Bytes::copy_from_slice(&input[..taken]) })
+                Ok(Decoded {
+                    consumed: taken,
+                    data: Bytes::copy_from_slice(&input[..taken]),
+                })
             }
             State::Chunk(_) | State::Trailers(_) => self.decode_chunked(input),
         }
@@ -176,7 +188,10 @@ impl Decoder {
                 State::Done(_) | State::Length(_) | State::Close => break,
             }
         }
-        Ok(Decoded { consumed: at, data: gathered.finish() })
+        Ok(Decoded {
+            consumed: at,
+            data: gathered.finish(),
+        })
     }
 }
 
@@ -217,9 +232,10 @@ fn step(chunk: Chunk, byte: u8) -> Result<State, BadFraming> {
         Chunk::Size { value, digits } => match (char::from(byte).to_digit(16), byte) {
             // Sixteen digits fill 64 bits.
             (Some(_), _) if digits == 16 => return Err(BadFraming::Size),
-            (Some(digit), _) => {
-                Chunk::Size { value: (value << 4) | u64::from(digit), digits: digits + 1 }
-            }
+            (Some(digit), _) => Chunk::Size {
+                value: (value << 4) | u64::from(digit),
+                digits: digits + 1,
+            },
             (None, _) if digits == 0 => return Err(BadFraming::Size),
             (None, b'\r') => Chunk::SizeLineFeed { value },
             (None, b';' | b' ' | b'\t') => Chunk::Extension { value, seen: 1 },
@@ -229,7 +245,10 @@ fn step(chunk: Chunk, byte: u8) -> Result<State, BadFraming> {
             b'\r' => Chunk::SizeLineFeed { value },
             b'\n' => return Err(BadFraming::LineEnd),
             _ if seen == MAX_SIZE_LINE => return Err(BadFraming::SizeLine),
-            _ => Chunk::Extension { value, seen: seen + 1 },
+            _ => Chunk::Extension {
+                value,
+                seen: seen + 1,
+            },
         },
         Chunk::SizeLineFeed { value } => match (byte, value) {
             (b'\n', 0) => return Ok(State::Trailers(Box::default())),
@@ -237,7 +256,10 @@ fn step(chunk: Chunk, byte: u8) -> Result<State, BadFraming> {
             _ => return Err(BadFraming::LineEnd),
         },
         Chunk::DataReturn if byte == b'\r' => Chunk::DataLineFeed,
-        Chunk::DataLineFeed if byte == b'\n' => Chunk::Size { value: 0, digits: 0 },
+        Chunk::DataLineFeed if byte == b'\n' => Chunk::Size {
+            value: 0,
+            digits: 0,
+        },
         Chunk::DataReturn | Chunk::DataLineFeed => return Err(BadFraming::LineEnd),
         // Data is taken in runs by the caller.
         Chunk::Data(left) => Chunk::Data(left),

@@ -40,7 +40,10 @@ fn a_chunked_body_is_the_same_at_every_split() {
 #[test]
 fn lengths_end_exactly_and_leave_the_rest() {
     let (data, consumed, decoder) = run(Framing::Length(3), &[b"ab", b"cd"]).unwrap();
-    assert_eq!((data.as_slice(), consumed, decoder.is_done()), (&b"abc"[..], 3, true));
+    assert_eq!(
+        (data.as_slice(), consumed, decoder.is_done()),
+        (&b"abc"[..], 3, true)
+    );
     assert_eq!(decoder.remaining(), Some(0));
     let (_, consumed, decoder) = run(Framing::Empty, &[b"x"]).unwrap();
     assert_eq!((consumed, decoder.is_done()), (0, true));
@@ -77,10 +80,16 @@ fn malformed_chunks_are_errors() {
 fn endless_lines_and_trailers_are_bounded() {
     let mut line = b"5;".to_vec();
     line.resize(usize::from(MAX_SIZE_LINE) + 10, b'x');
-    assert_eq!(run(Framing::Chunked, &[&line]).err(), Some(BadFraming::SizeLine));
+    assert_eq!(
+        run(Framing::Chunked, &[&line]).err(),
+        Some(BadFraming::SizeLine)
+    );
     let mut section = b"0\r\nA: ".to_vec();
     section.resize(MAX_TRAILERS + 10, b'x');
-    assert_eq!(run(Framing::Chunked, &[&section]).err(), Some(BadFraming::Trailers));
+    assert_eq!(
+        run(Framing::Chunked, &[&section]).err(),
+        Some(BadFraming::Trailers)
+    );
 }
 
 fn encode(chunks: &[Vec<u8>]) -> Vec<u8> {

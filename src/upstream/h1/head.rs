@@ -11,6 +11,9 @@ pub const MAX_HEAD: usize = 64 * 1024;
 /// Most fields in the head of an answer.
 const MAX_FIELDS: usize = 128;
 
+/// Fields that are put into an answer on its way, at most; more only cost time.
+const ROOM: usize = 6;
+
 /// An answer's head as parsed.
 #[derive(Debug)]
 pub struct Head {
@@ -63,8 +66,10 @@ pub fn encode(
     headers: &HeaderMap,
     body: Announced,
 ) -> BytesMut {
-    let fields: usize =
-        headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
+    let fields: usize = headers
+        .iter()
+        .map(|(name, value)| name.as_str().len() + value.len() + 4)
+        .sum();
     let mut out = BytesMut::with_capacity(fields + target.0.len() + target.1.len() + 128);
     out.put_slice(method.as_str().as_bytes());
     out.put_u8(b' ');
@@ -106,10 +111,16 @@ pub fn parse(bytes: &[u8]) -> Result<Option<(Head, usize)>, BadHead> {
         Err(error) => return Err(BadHead::Syntax(error)),
     };
     let code = parsed.code.unwrap_or_default();
-    let status = StatusCode::from_u16(code).ok().filter(|status| status.as_u16() < 600);
+    let status = StatusCode::from_u16(code)
+        .ok()
+        .filter(|status| status.as_u16() < 600);
     let head = Head {
         status: status.ok_or(BadHead::Status(code))?,
-        version: if parsed.version == Some(0) { Version::HTTP_10 } else { Version::HTTP_11 },
+        version: if parsed.version == Some(0) {
+            Version::HTTP_10
+        } else {
+            Version::HTTP_11
+        },
         headers: headers(bytes, length, parsed.headers)?,
     };
     Ok(Some((head, length)))
@@ -123,7 +134,8 @@ fn headers(
 ) -> Result<HeaderMap, BadHead> {
     let shared = Bytes::copy_from_slice(&bytes[..length]);
     let start = bytes.as_ptr() as usize;
-    let mut map = HeaderMap::with_capacity(fields.len());
+    // Room for what is put in later: growing means hashing every name again.
+    let mut map = HeaderMap::with_capacity(fields.len() + ROOM);
     for field in fields {
         let name = HeaderName::from_bytes(field.name.as_bytes())
             .map_err(|_| BadHead::Syntax(httparse::Error::HeaderName))?;
@@ -157,8 +169,11 @@ pub fn framing(method: &Method, head: &Head) -> Result<Framing, BadHead> {
         for part in value.to_str().map_err(|_| BadHead::Length)?.split(',') {
             let part = part.trim_matches([' ', '\t']);
             let digits = !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
-            let number: u64 =
-                part.parse().ok().filter(|_| digits).ok_or(BadHead::Length)?;
+            let number: u64 = part
+                .parse()
+                .ok()
+                .filter(|_| digits)
+                .ok_or(BadHead::Length)?;
             if *length.get_or_insert(number) != number {
                 return Err(BadHead::Length);
             }
@@ -185,11 +200,16 @@ pub fn keeps_alive(head: &Head) -> bool {
         return false;
     }
     let says = |word: &str| {
-        head.headers.get_all(http::header::CONNECTION).iter().any(|value| {
-            value.to_str().is_ok_and(|value| {
-                value.split(',').any(|token| token.trim().eq_ignore_ascii_case(word))
+        head.headers
+            .get_all(http::header::CONNECTION)
+            .iter()
+            .any(|value| {
+                value.to_str().is_ok_and(|value| {
+                    value
+                        .split(',')
+                        .any(|token| token.trim().eq_ignore_ascii_case(word))
+                })
             })
-        })
     };
     match head.version {
         Version::HTTP_10 => says("keep-alive"),

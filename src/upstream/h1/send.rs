@@ -57,7 +57,12 @@ impl Sender {
             }
             Upload::Streaming(body, length) => (Some(body), length.is_none()),
         };
-        Self { queue, upload, chunked, flushed: false }
+        Self {
+            queue,
+            upload,
+            chunked,
+            flushed: false,
+        }
     }
 
     /// Whether every byte was written.
