@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 import signal
 import subprocess
 import urllib.request
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -19,9 +22,11 @@ from sdks import Job, run_python
 from test_curl import CUT_OFF, TICKS
 
 
-def command(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+def command(*arguments: str | Path, env: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
     """Runs the binary to its end."""
-    return subprocess.run([binary(), *arguments], capture_output=True, text=True, timeout=LIMIT)
+    return subprocess.run(
+        [binary(), *arguments], capture_output=True, text=True, timeout=LIMIT, env={**os.environ, **(env or {})}
+    )
 
 
 def test_sigterm_lets_a_running_stream_finish(
@@ -114,7 +119,9 @@ def test_check_accepts_every_shipped_configuration() -> None:
     shipped = sorted((ROOT / "config").glob("*.toml"))
     assert ROOT / "config" / "deltaway.toml" in shipped
     for config in shipped:
-        checked = command("check", "--config", config)
+        # What its reader is told to set.
+        variables = re.findall(r"\$\{(\w+)\}", config.read_text())
+        checked = command("check", "--config", config, env=dict.fromkeys(variables, "a-value"))
         assert checked.returncode == 0, f"{config}: {checked.stdout}{checked.stderr}"
 
 
