@@ -14,6 +14,7 @@ use crate::error::{LoadError, Result, While};
 use crate::plan::Plan;
 use crate::process::{pin, raise_file_limit};
 use crate::report::{Run, table, weather};
+use crate::self_check::self_check;
 use crate::workload::{self, Sizes, Values};
 
 /// `compare`: nginx, a bare relay and the gateway under the same load.
@@ -107,6 +108,7 @@ pub async fn compare(args: CompareArgs) -> Result<()> {
 /// Runs everything once, tiny.
 pub async fn smoke(args: SmokeArgs) -> Result<()> {
     let sizes = Sizes::SMOKE;
+    self_check()?;
     let setup = prepare(&args.proxies, &args.only, &sizes)?;
     let mut runs = Vec::new();
     for kind in args.only {
@@ -152,7 +154,6 @@ fn prepare(
         nginx: args.nginx_bin.clone(),
         backend: address,
         proxy_core: args.proxy_core,
-        load_core: args.load_core,
     };
     Ok((setup, backend))
 }

@@ -54,8 +54,6 @@ pub struct Setup {
     pub backend: SocketAddr,
     /// The proxy's core.
     pub proxy_core: usize,
-    /// The core of backend and clients.
-    pub load_core: usize,
 }
 
 /// A running proxy.
@@ -103,7 +101,7 @@ impl Contender {
 
     /// A meter on its processes.
     pub fn meter(&self, setup: &Setup) -> Result<Meter> {
-        Meter::new(self.child.id(), setup.proxy_core, setup.load_core)
+        Meter::new(self.child.id(), setup.proxy_core)
     }
 
     /// The last lines that it logged.

@@ -24,6 +24,7 @@ mod plan;
 mod process;
 mod relay;
 mod report;
+mod self_check;
 mod standalone;
 mod tally;
 mod wire;

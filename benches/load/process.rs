@@ -42,7 +42,6 @@ pub fn raise_file_limit() -> u64 {
 pub struct Meter {
     pids: Vec<u32>,
     proxy_core: usize,
-    load_core: usize,
 }
 
 /// Counts since some time in the past; subtract two.
@@ -54,13 +53,13 @@ pub struct Reading {
     pub cpu_ns: u64,
     /// Busy time of the proxy's core, whoever used it.
     pub proxy_core_ns: u64,
-    /// Busy time of the core of backend and clients, whoever used it.
-    pub load_core_ns: u64,
+    /// CPU time of this process: backend and clients.
+    pub load_cpu_ns: u64,
 }
 
 impl Meter {
     /// A meter for a process and the children it has now.
-    pub fn new(pid: u32, proxy_core: usize, load_core: usize) -> Result<Self> {
+    pub fn new(pid: u32, proxy_core: usize) -> Result<Self> {
         let mut pids = vec![pid];
         for entry in fs::read_dir("/proc")
             .while_doing("reading /proc")?
@@ -74,11 +73,7 @@ impl Meter {
                 pids.push(child);
             }
         }
-        Ok(Self {
-            pids,
-            proxy_core,
-            load_core,
-        })
+        Ok(Self { pids, proxy_core })
     }
 
     /// The counts now.
@@ -86,30 +81,10 @@ impl Meter {
         let stat = fs::read_to_string("/proc/stat").while_doing("reading /proc/stat")?;
         Ok(Reading {
             at_ns: now_ns(),
-            cpu_ns: self.cpu_ns()?,
+            cpu_ns: cpu_ns(&self.pids)?,
             proxy_core_ns: busy_ns(&stat, self.proxy_core),
-            load_core_ns: busy_ns(&stat, self.load_core),
+            load_cpu_ns: cpu_ns(&[std::process::id()])?,
         })
-    }
-
-    fn cpu_ns(&self) -> Result<u64> {
-        let mut sum = 0;
-        for pid in &self.pids {
-            let tasks = format!("/proc/{pid}/task");
-            for task in fs::read_dir(&tasks)
-                .while_doing(format!("reading {tasks}"))?
-                .flatten()
-            {
-                // A thread may end between the two reads; it then has little to tell.
-                let stat = fs::read_to_string(task.path().join("schedstat")).unwrap_or_default();
-                sum += stat
-                    .split(' ')
-                    .next()
-                    .and_then(|time| time.parse::<u64>().ok())
-                    .unwrap_or(0);
-            }
-        }
-        Ok(sum)
     }
 
     /// Memory in bytes: the proportional set size, so that what a master shares with its worker counts once.
@@ -126,6 +101,26 @@ impl Meter {
         }
         Ok(sum)
     }
+}
+
+fn cpu_ns(pids: &[u32]) -> Result<u64> {
+    let mut sum = 0;
+    for pid in pids {
+        let tasks = format!("/proc/{pid}/task");
+        for task in fs::read_dir(&tasks)
+            .while_doing(format!("reading {tasks}"))?
+            .flatten()
+        {
+            // A thread may end between the two reads; it then has little to tell.
+            let stat = fs::read_to_string(task.path().join("schedstat")).unwrap_or_default();
+            sum += stat
+                .split(' ')
+                .next()
+                .and_then(|time| time.parse::<u64>().ok())
+                .unwrap_or(0);
+        }
+    }
+    Ok(sum)
 }
 
 fn parent(process: &Path) -> Option<u32> {

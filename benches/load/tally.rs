@@ -72,7 +72,8 @@ impl Tally {
         })
     }
 
-    /// The counts, to read or to add to.
+    /// The counts, to read or to add to. One guard at a time: a second in the same expression would wait
+    /// for ever.
     pub fn counts(&self) -> MutexGuard<'_, Counts> {
         self.counts.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -86,6 +87,12 @@ impl Tally {
                 counts.errors.push(error.to_string());
             }
         }
+    }
+
+    /// How many streams have begun, of those that send one event, or failed.
+    pub fn begun_or_failed(&self) -> u64 {
+        let counts = self.counts();
+        counts.events + counts.failures
     }
 
     /// An error unless everything came, once, in order.

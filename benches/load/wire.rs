@@ -36,6 +36,9 @@ pub struct Head {
     pub expects_continue: bool,
 }
 
+/// A whole head and its length, or none yet.
+type Parsed = Result<Option<(Head, usize)>>;
+
 /// A connection with what was read ahead of it.
 pub struct Wire<S> {
     /// The connection.
@@ -69,10 +72,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
         }
     }
 
-    async fn head(
-        &mut self,
-        parse: fn(&[u8]) -> Result<Option<(Head, usize)>>,
-    ) -> Result<Option<Head>> {
+    async fn head(&mut self, parse: fn(&[u8]) -> Parsed) -> Result<Option<Head>> {
         loop {
             if let Some((head, length)) = parse(&self.buffer[self.start..self.end])? {
                 self.start += length;
@@ -239,7 +239,7 @@ fn take(rest: &[u8], left: u64, sink: &mut impl FnMut(&[u8])) -> usize {
     taken
 }
 
-fn parse_request(bytes: &[u8]) -> Result<Option<(Head, usize)>> {
+fn parse_request(bytes: &[u8]) -> Parsed {
     let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
     let mut request = httparse::Request::new(&mut headers);
     let parsed = request
@@ -255,7 +255,7 @@ fn parse_request(bytes: &[u8]) -> Result<Option<(Head, usize)>> {
     Ok(Some((head, length)))
 }
 
-fn parse_answer(bytes: &[u8]) -> Result<Option<(Head, usize)>> {
+fn parse_answer(bytes: &[u8]) -> Parsed {
     let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
     let mut answer = httparse::Response::new(&mut headers);
     let parsed = answer

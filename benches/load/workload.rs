@@ -122,7 +122,11 @@ pub async fn paced(target: &Arc<Target>, sizes: &Sizes, meter: Option<&Meter>) -
     ];
     if meter.is_some() {
         values.push(("cpu_per_event_us", cpu_us(from, to) / events as f64));
-        values.extend(cores("stream", from, to));
+        values.extend(cores(
+            ["stream_load_percent", "stream_others_percent"],
+            from,
+            to,
+        ));
     }
     Ok(values)
 }
@@ -141,20 +145,19 @@ pub async fn answers(target: &Arc<Target>, sizes: &Sizes, meter: Option<&Meter>)
     )
     .await?;
     let elapsed = (to.at_ns - from.at_ns) as f64 / SECOND_NS as f64;
+    let counts = tally.counts();
     let mut values = vec![
         ("requests_per_second", done as f64 / elapsed),
-        (
-            "answer_p50_us",
-            quantile_us(&tally.counts().answer_time, 0.5),
-        ),
-        (
-            "answer_p99_us",
-            quantile_us(&tally.counts().answer_time, 0.99),
-        ),
+        ("answer_p50_us", quantile_us(&counts.answer_time, 0.5)),
+        ("answer_p99_us", quantile_us(&counts.answer_time, 0.99)),
     ];
     if meter.is_some() {
         values.push(("cpu_per_request_us", cpu_us(from, to) / done as f64));
-        values.extend(cores("answer", from, to));
+        values.extend(cores(
+            ["answer_load_percent", "answer_others_percent"],
+            from,
+            to,
+        ));
     }
     Ok(values)
 }
@@ -197,7 +200,7 @@ pub async fn idle(target: &Arc<Target>, sizes: &Sizes, meter: Option<&Meter>) ->
         });
     }
     let begun = tokio::time::timeout(GRACE, async {
-        while tally.counts().events + tally.counts().failures < sizes.idle {
+        while tally.begun_or_failed() < sizes.idle {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     });
@@ -273,7 +276,7 @@ fn read(meter: Option<&Meter>) -> Result<Reading> {
         at_ns: now_ns(),
         cpu_ns: 0,
         proxy_core_ns: 0,
-        load_core_ns: 0,
+        load_cpu_ns: 0,
     };
     meter.map_or(Ok(nothing), Meter::read)
 }
@@ -282,18 +285,13 @@ fn cpu_us(from: Reading, to: Reading) -> f64 {
     (to.cpu_ns - from.cpu_ns) as f64 / 1_000.0
 }
 
-/// How busy the load's core was, and how much of the proxy's core somebody else took, in percent.
-fn cores(workload: &str, from: Reading, to: Reading) -> Values {
-    let (load, others) = match workload {
-        "stream" => ("stream_load_core_percent", "stream_others_percent"),
-        _ => ("answer_load_core_percent", "answer_others_percent"),
-    };
+/// How much of their core backend and clients used, and how much of the proxy's core somebody else
+/// took, in percent; named by the two keys.
+fn cores(keys: [&'static str; 2], from: Reading, to: Reading) -> Values {
     let percent = |ns: u64| 100.0 * ns as f64 / (to.at_ns - from.at_ns) as f64;
     let others_ns = (to.proxy_core_ns - from.proxy_core_ns).saturating_sub(to.cpu_ns - from.cpu_ns);
-    vec![
-        (load, percent(to.load_core_ns - from.load_core_ns)),
-        (others, percent(others_ns)),
-    ]
+    let load_ns = to.load_cpu_ns - from.load_cpu_ns;
+    vec![(keys[0], percent(load_ns)), (keys[1], percent(others_ns))]
 }
 
 async fn join(mut clients: JoinSet<()>) -> Result<()> {

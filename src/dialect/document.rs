@@ -61,29 +61,26 @@ enum Want {
     Done,
 }
 
-/// The beginning of a string, as written.
+/// The beginning of a string, as written. What is cut off does not matter: no name of interest is
+/// as long as what is kept.
 #[derive(Debug, Clone, Default)]
 struct Word {
     bytes: [u8; Word::LEN],
-    /// Length of the string, no more than one past [`Word::LEN`].
     len: u8,
 }
 
 impl Word {
-    /// As long as the longest name of interest, and a little more.
     const LEN: usize = 24;
 
     fn push(&mut self, piece: &[u8]) {
-        let len = usize::from(self.len).min(Self::LEN);
+        let len = usize::from(self.len);
         let taken = piece.len().min(Self::LEN - len);
         self.bytes[len..len + taken].copy_from_slice(&piece[..taken]);
-        let longer = usize::from(taken < piece.len() || usize::from(self.len) > Self::LEN);
-        self.len = (len + taken + longer) as u8;
+        self.len += taken as u8;
     }
 
-    /// The string, or nothing where it is longer than anything of interest.
     fn get(&self) -> &[u8] {
-        self.bytes.get(..usize::from(self.len)).unwrap_or_default()
+        &self.bytes[..usize::from(self.len)]
     }
 }
 

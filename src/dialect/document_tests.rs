@@ -1,3 +1,7 @@
+//! Keys, depths and values in documents, whole and byte by byte.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
 use super::Document;
 use crate::config::Dialect;
 use crate::dialect::Marker;
@@ -121,4 +125,19 @@ fn only_the_first_type_counts() {
         responses(r#"{"type":"response.completed.and.a.good.deal.more"}"#),
         Some(Marker::None)
     );
+}
+
+#[test]
+fn a_colon_makes_a_key_of_the_string_before_it_only() {
+    for text in [
+        r#"{"error",:{"a":1}}"#,
+        r#"{"error"[:{"a":1}]}"#,
+        r#"{"error"::{"a":1}}"#,
+    ] {
+        assert_eq!(
+            shown(Dialect::OpenaiChat, text),
+            Some(Marker::None),
+            "{text}"
+        );
+    }
 }

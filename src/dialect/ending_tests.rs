@@ -1,3 +1,7 @@
+//! Every row of the table of endings.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
 use super::{ClientEnd, Ending, TransportEnd, Verdict, judge};
 use crate::config::Dialect;
 use crate::dialect::{BodyKind, Watcher};

@@ -1,3 +1,7 @@
+//! Errors in each dialect's shape.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
 use bytes::Bytes;
 use serde_json::{Value, json};
 

@@ -1,14 +1,14 @@
 //! The lines of a stream, looked at for markers.
 //!
 //! Two kinds of reader, one for Server-Sent Events and one for NDJSON, over the same [`Payload`].
-//! A line that lies whole in one chunk is dismissed by its first bytes and a [`glance`]; a line
-//! that comes in pieces is read piece by piece with a fixed state. Invariant: both ways lead to the
-//! same marker, and a marker counts once its JSON is closed, or its line or event over.
+//! A line that lies whole in one chunk is known by its first bytes; one that comes in pieces is
+//! read piece by piece with a fixed state. Invariant: both ways lead to the same marker, and a
+//! marker counts once its JSON is closed, or its line or event over.
 
 use memchr::memchr;
 
-use super::document::{Document, type_marker};
-use super::glance;
+use super::document::type_marker;
+use super::payload::Payload;
 use super::watcher::Marker;
 use crate::config::Dialect;
 use crate::sse::LineSink;
@@ -20,7 +20,6 @@ pub(super) struct EventLines {
     field: Field,
     /// The line's first bytes until its field is known; then the event's name as it comes.
     head: [u8; EventLines::HEAD],
-    /// How many, at most one past [`EventLines::HEAD`].
     head_len: u8,
     /// What the name of the event in progress says.
     named: Marker,
@@ -39,7 +38,8 @@ enum Field {
 }
 
 impl EventLines {
-    /// Room for the longest event name of interest behind a blank.
+    /// More than the longest event name of interest with a blank before it: a name that is cut off
+    /// here is none of them.
     const HEAD: usize = 24;
 
     pub(super) fn new(dialect: Dialect) -> Self {
@@ -146,16 +146,10 @@ impl EventLines {
     }
 
     fn keep(&mut self, bytes: &[u8]) {
-        for &byte in bytes {
-            let at = usize::from(self.head_len);
-            if at > Self::HEAD {
-                return;
-            }
-            if at < Self::HEAD {
-                self.head[at] = byte;
-            }
-            self.head_len += 1;
-        }
+        let len = usize::from(self.head_len);
+        let taken = bytes.len().min(Self::HEAD - len);
+        self.head[len..len + taken].copy_from_slice(&bytes[..taken]);
+        self.head_len += taken as u8;
     }
 
     /// Takes what a payload has shown; its event's name counts with it.
@@ -248,124 +242,8 @@ impl JsonLines {
     }
 }
 
-/// The payload of an event or a line: JSON, or `[DONE]`.
-///
-/// The data of one event may stand on several lines and is then one document; but a line that has
-/// a whole object, from `{` to `}`, is taken for itself.
-#[derive(Debug, Clone, Default)]
-struct Payload {
-    document: Document,
-    /// Whether the line in progress has shown anything but blanks.
-    begun: bool,
-    /// Whether it began a document, with `{`.
-    opened: bool,
-    /// Its last byte that is not blank.
-    last: u8,
-    /// How much of `[DONE]` it began with, or [`NOT_DONE`].
-    done: u8,
-}
-
 const DATA: &[u8] = b"data:";
 const EVENT: &[u8] = b"event:";
-const DONE: &[u8] = b"[DONE]";
-const NOT_DONE: u8 = u8::MAX;
-
-impl Payload {
-    fn reset(&mut self) {
-        self.document.reset();
-    }
-
-    /// A line that lies whole in one chunk. Gives what it shows; a line always shows something,
-    /// even if that is [`Marker::None`].
-    fn whole(&mut self, dialect: Dialect, line: &[u8]) -> Option<Marker> {
-        let text = line.trim_ascii();
-        if self.document.is_fresh()
-            && text.starts_with(b"{")
-            && text.ends_with(b"}")
-            && !glance::may_show(dialect, text)
-        {
-            return Some(Marker::None);
-        }
-        self.piece(dialect, line, true, true)
-    }
-
-    /// A piece of a line. Gives what closed within it, or with it.
-    fn piece(
-        &mut self,
-        dialect: Dialect,
-        bytes: &[u8],
-        starts: bool,
-        ends: bool,
-    ) -> Option<Marker> {
-        if starts {
-            self.begun = false;
-            self.opened = false;
-            self.last = 0;
-            self.done = NOT_DONE;
-        }
-        let text = bytes.trim_ascii();
-        let mut shown = None;
-        if let (Some(&first), Some(&last)) = (text.first(), text.last()) {
-            if !self.begun {
-                self.begun = true;
-                self.opened = first == b'{' && self.document.is_fresh();
-                let may_be_done = first == b'[' && self.document.is_fresh();
-                self.done = if may_be_done && has_done(dialect) {
-                    0
-                } else {
-                    NOT_DONE
-                };
-                shown = shown.max(self.match_done(bytes.trim_ascii_start()));
-            } else {
-                shown = shown.max(self.match_done(bytes));
-            }
-            self.last = last;
-            shown = shown.max(self.document.feed(dialect, bytes));
-        } else {
-            // Only blanks: they end the chance of a `[DONE]`, and are nothing in JSON but text.
-            self.done = if self.begun && !bytes.is_empty() {
-                NOT_DONE
-            } else {
-                self.done
-            };
-            shown = shown.max(self.document.feed(dialect, bytes));
-        }
-        if ends {
-            shown = shown.max(Some(Marker::None));
-            if self.opened && self.last == b'}' {
-                self.document.reset();
-            }
-        }
-        shown
-    }
-
-    /// Compares the line on with `[DONE]`; what stands behind it does not matter, as to the SDKs.
-    fn match_done(&mut self, bytes: &[u8]) -> Option<Marker> {
-        for &byte in bytes {
-            let seen = usize::from(self.done);
-            if seen >= DONE.len() {
-                return None;
-            }
-            self.done = if byte == DONE[seen] {
-                self.done + 1
-            } else {
-                NOT_DONE
-            };
-            if usize::from(self.done) == DONE.len() {
-                return Some(Marker::Done);
-            }
-        }
-        None
-    }
-}
-
-/// Whether `[DONE]` ends an answer in this dialect.
-fn has_done(dialect: Dialect) -> bool {
-    matches!(
-        dialect,
-        Dialect::OpenaiChat | Dialect::OpenaiText | Dialect::OpenaiResponses
-    )
-}
 
 /// What an event's name says. One blank behind the colon is no part of it.
 fn name_marker(dialect: Dialect, value: &[u8]) -> Marker {

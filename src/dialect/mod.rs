@@ -13,6 +13,7 @@ mod ending;
 mod failure;
 mod glance;
 mod lines;
+mod payload;
 mod recognise;
 mod request;
 mod watcher;

@@ -1,3 +1,7 @@
+//! Paths, headers, and what they tell.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
 use http::{HeaderMap, Method};
 
 use super::{BodyKind, body_kind, model_in_path, recognise};

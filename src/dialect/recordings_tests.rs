@@ -1,5 +1,7 @@
 //! Every recorded answer of a real backend, through the watcher.
 
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -215,10 +217,10 @@ fn splits_make_no_difference() {
     }
 }
 
-/// Where to split an event: everywhere in the first and last 2 KB of a body, and at some random
+/// Where to split an event: everywhere in the first and last KB of a body, and at some random
 /// places elsewhere, and in events so large that everywhere would take too long.
 fn cuts(start: usize, len: usize, body: usize, random: &mut fastrand::Rng) -> Vec<usize> {
-    const EVERY: usize = 2048;
+    const EVERY: usize = 1024;
     let near = start < EVERY || start + len + EVERY > body;
     match len {
         0 | 1 => Vec::new(),

@@ -1,3 +1,7 @@
+//! Request bodies against a JSON tree.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
 use bytes::Bytes;
 use proptest::prelude::*;
 use serde_json::{Value, json};

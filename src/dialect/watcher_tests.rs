@@ -1,3 +1,7 @@
+//! Markers of every dialect at every split, and chunkings in general.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
 use proptest::prelude::*;
 
 use super::{Marker, Watcher};
@@ -98,6 +102,28 @@ fn chat_markers() {
         assert_eq!(sse(Dialect::OpenaiChat, body), expected, "{body}");
         assert_eq!(sse(Dialect::OpenaiText, body), expected, "{body}");
         assert_eq!(sse(Dialect::Plain, body), None, "{body}");
+    }
+}
+
+#[test]
+fn a_broken_event_does_not_spoil_the_next() {
+    let finish = "data: {\"choices\":[{\"finish_reason\":\"stop\"}]}\n\n";
+    for broken in [
+        "{\"a\":\"",
+        "{\"a\":[",
+        "\"",
+        "{\"error\":{\"a\":1}",
+        "{\"error\":",
+        "[DON",
+    ] {
+        let body = format!("data: {broken}\n\n{finish}");
+        assert_eq!(sse(Dialect::OpenaiChat, &body), Marker::Finished, "{body}");
+        let lines = format!("{broken}\n{{\"done\":true}}\n");
+        assert_eq!(
+            marker(Dialect::Ollama, BodyKind::Ndjson, &lines),
+            Marker::Done,
+            "{lines}"
+        );
     }
 }
 

@@ -2,17 +2,15 @@
 //! way back: callers, credentials, cross-origin rules, hop-by-hop fields, forwarding, trace ids.
 //!
 //! Everything here is a synchronous function over header maps, called by the pipeline in this
-//! order, which matters:
+//! order:
 //!
 //! 1. [`trace`]: the ids exist before anything can be refused, so that every refusal carries them;
 //! 2. [`auth`]: on the fields as they came; the key that opened the route is taken out;
-//! 3. [`hop`]: the fields of the connection to the client go, before we add any of our own that a
-//!    client's `Connection` could name;
-//! 4. [`forwarded`]: who called, over which hops;
-//! 5. the route's header edits, then [`credentials`]: the upstream's credential last, so that
-//!    nothing can stand in its place.
+//! 3. [`forwarded`] and [`hop`], in either order: what a client's `Connection` names can take none
+//!    of our own fields out;
+//! 4. [`credentials`]: nothing of the caller's own goes along with the upstream's.
 //!
-//! On the way back: [`hop`], [`forwarded`]'s `Via`, [`cors`].
+//! On the way back: [`hop`], [`forwarded::via`], [`cors`].
 
 pub mod auth;
 pub mod cors;

@@ -146,9 +146,7 @@ async fn ask(order: Order, events: bool) -> Result<Reached, Refusal> {
         if uncompressed {
             outgoing = outgoing.uncompressed();
         }
-        if let Some(protocol) = &hop.upgrade {
-            outgoing = outgoing.upgrading(protocol);
-        }
+        outgoing = outgoing.for_hop(&hop);
         let mut body = renamed(&mut upload, facts.as_ref(), entry.model.as_deref());
         match entry.group.ask(&pool, &clocks, &outgoing, &mut body).await {
             Ok(asked) => {

@@ -7,6 +7,7 @@ use http::{HeaderMap, HeaderValue, Method, Uri};
 use super::plane::Entry;
 use crate::config::{HeaderEdits, PathPattern, Route};
 use crate::edge::credentials::{self, CredentialError};
+use crate::edge::hop::Hop;
 use crate::router::after_literals;
 use crate::upstream::{Announced, BuildHead, Endpoint, encode};
 
@@ -39,18 +40,28 @@ impl Outgoing {
         let mut target = target(uri, route);
         headers.remove(HOST);
         headers.remove(CONTENT_LENGTH);
+        apply(&route.request_headers, &mut headers);
+        // Last, so that no edit can undo it.
         if let Some(credential) = &entry.upstream.credential {
             credentials::replace(credential, &mut headers, &mut target)?;
         }
-        apply(&route.request_headers, &mut headers);
         let keeps_host = headers.contains_key(HOST);
         Ok(Self { method: method.clone(), target, headers, keeps_host })
     }
 
-    /// Asks for another protocol (RFC 9110 §7.8).
-    pub(super) fn upgrading(mut self, protocol: &HeaderValue) -> Self {
-        self.headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
-        self.headers.insert(UPGRADE, protocol.clone());
+    /// Names what concerns the hop to the upstream: another protocol that is asked for (RFC 9110
+    /// §7.8), and that trailers are welcome (§10.1.4).
+    pub(super) fn for_hop(mut self, hop: &Hop) -> Self {
+        let connection = match (&hop.upgrade, hop.te_trailers) {
+            (Some(_), true) => "upgrade, te",
+            (Some(_), false) => "upgrade",
+            (None, true) => "te",
+            (None, false) => return self,
+        };
+        self.headers.insert(CONNECTION, HeaderValue::from_static(connection));
+        if let Some(protocol) = &hop.upgrade {
+            self.headers.insert(UPGRADE, protocol.clone());
+        }
         self
     }
 

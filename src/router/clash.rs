@@ -4,6 +4,7 @@
 //! overlap only where they are the same. Methods overlap in any they share; conditions on headers
 //! and on the query exclude each other only where one name is asked for with two values.
 
+use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};
 use std::sync::Arc;
 
@@ -38,39 +39,34 @@ impl fmt::Display for Clash {
     }
 }
 
-/// Every pair of `routes` that clashes, each pair once.
+/// Every pair of `routes` that clashes, each pair once, in the order of the file.
 pub fn clashes(routes: &[Arc<Route>]) -> Vec<Clash> {
     let entries = compile(routes);
-    let mut found: Vec<(usize, usize, Clash)> = Vec::new();
+    let mut found = BTreeMap::new();
     for group in entries.chunk_by(|a, b| a.rank == b.rank) {
         for (at, a) in group.iter().enumerate() {
             for b in &group[at + 1..] {
                 // The sort is stable: within a rank, entries stand in the order of the file.
                 let pair = (a.number, b.number);
-                let known = found
-                    .iter()
-                    .any(|(first, second, _)| (*first, *second) == pair);
-                if pair.0 == pair.1 || known {
+                if a.number == b.number || found.contains_key(&pair) || !overlap(a, b) {
                     continue;
                 }
-                if let Some(method) = common_method(a, b).filter(|_| overlap(a, b)) {
+                if let Some(method) = common_method(a, b) {
                     let (first, second) = (a.route.clone(), b.route.clone());
                     let example = example(a, b, &method);
-                    found.push((
-                        pair.0,
-                        pair.1,
+                    found.insert(
+                        pair,
                         Clash {
                             first,
                             second,
                             example,
                         },
-                    ));
+                    );
                 }
             }
         }
     }
-    found.sort_by_key(|(first, second, _)| (*first, *second));
-    found.into_iter().map(|(_, _, clash)| clash).collect()
+    found.into_values().collect()
 }
 
 /// Whether one request could match both, methods aside.

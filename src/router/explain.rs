@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use http::Method;
 
-use super::entry::{Entry, Rank, Request, names};
+use super::entry::{Entry, Request, names};
 use super::{BadPath, Found, Head, Router, query};
 use crate::config::{HostPattern, Matches, ModelPattern, PathPattern, Route, Segment};
 
@@ -175,7 +175,10 @@ fn misses(entry: &Entry, request: &Request<'_>, model: Option<&str>) -> Vec<Stri
     let wanted = &entry.route.matches;
     let mut misses = Vec::new();
     if !request.host.matches(entry.host.as_ref()) {
-        misses.push(format!("the host is not {}", host(entry)));
+        misses.push(match request.head.host {
+            Some(_) => format!("the host is not {}", host(entry)),
+            None => format!("no host is given, and only {} fits", host(entry)),
+        });
     }
     if !request.path.matches(&wanted.path) {
         misses.push(format!("the path is not `{}`", path(&wanted.path)));
@@ -202,39 +205,35 @@ fn misses(entry: &Entry, request: &Request<'_>, model: Option<&str>) -> Vec<Stri
         }
     }
     if !entry.matches_model(model) {
-        misses.push(format!("the model is not {}", model_of(entry)));
+        misses.push(match model {
+            Some(_) => format!("the model is not {}", model_of(entry)),
+            None => format!("no model is given, and only {} fits", model_of(entry)),
+        });
     }
     misses
 }
 
 /// The first thing in which `lower` ranks below `taken`.
 fn difference(taken: &Entry, lower: &Entry) -> String {
-    let (
-        Rank {
-            host: a,
-            path: b,
-            method: c,
-            headers: d,
-            query: e,
-            ..
-        },
-        low,
-    ) = (&taken.rank, &lower.rank);
-    if *a != low.host {
+    let (high, low) = (&taken.rank, &lower.rank);
+    if high.host != low.host {
         return format!("host ({} against {})", host(lower), host(taken));
     }
-    if *b != low.path {
+    if high.path != low.path {
         let (lower, taken) = (&lower.route.matches.path, &taken.route.matches.path);
         return format!("path (`{}` against `{}`)", path(lower), path(taken));
     }
-    if *c != low.method {
-        return "method (any against a named one)".into();
+    if high.method != low.method {
+        return "method (any against a named one)".to_owned();
     }
-    if *d != low.headers {
-        return format!("header conditions ({} against {d})", low.headers);
+    if high.headers != low.headers {
+        return format!(
+            "header conditions ({} against {})",
+            low.headers, high.headers
+        );
     }
-    if *e != low.query {
-        return format!("query conditions ({} against {e})", low.query);
+    if high.query != low.query {
+        return format!("query conditions ({} against {})", low.query, high.query);
     }
     format!("model ({} against {})", model_of(lower), model_of(taken))
 }
@@ -284,7 +283,7 @@ fn request_line(head: &Head<'_>, model: Option<&str>) -> String {
 
 fn host(entry: &Entry) -> String {
     match &entry.host {
-        None => "any".into(),
+        None => "any".to_owned(),
         Some(HostPattern::Exact(name)) => format!("`{name}`"),
         Some(HostPattern::Below(suffix)) => format!("`*{suffix}`"),
     }
@@ -292,7 +291,7 @@ fn host(entry: &Entry) -> String {
 
 fn model_of(entry: &Entry) -> String {
     match &entry.model {
-        None => "any".into(),
+        None => "any".to_owned(),
         Some(ModelPattern::Exact(name)) => format!("`{name}`"),
         Some(ModelPattern::Prefix(start)) => format!("`{start}*`"),
     }

@@ -1,16 +1,24 @@
 //! The host of a request, as routes compare it: without port, brackets and trailing dot, in any case.
 
+use std::net::Ipv6Addr;
+
 use crate::config::HostPattern;
 
-/// A host name or address, or none where the request named no usable one.
+/// The host of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Host<'a>(Option<&'a str>);
+pub(super) enum Host<'a> {
+    /// A name, or an IPv4 address.
+    Name(&'a str),
+    /// What stood in brackets; compared by value, since it can be written in many ways.
+    Address(Ipv6Addr),
+    /// The request named no usable host: it matches only routes that ask for none.
+    Unknown,
+}
 
 impl<'a> Host<'a> {
-    /// Reads `host`, `host:port`, `[address]` or `[address]:port` (RFC 9110 §7.2). What is none of
-    /// these matches only routes that ask for no host.
+    /// Reads `host`, `host:port`, `[address]` or `[address]:port` (RFC 9110 §7.2).
     pub(super) fn read(raw: Option<&'a str>) -> Self {
-        Self(raw.and_then(name))
+        raw.and_then(host).unwrap_or(Self::Unknown)
     }
 
     /// Whether `pattern` matches; `None` is any host.
@@ -18,12 +26,13 @@ impl<'a> Host<'a> {
         let Some(pattern) = pattern else {
             return true;
         };
-        let Some(name) = self.0 else {
-            return false;
-        };
-        match pattern {
-            HostPattern::Exact(wanted) => name.eq_ignore_ascii_case(wanted),
-            HostPattern::Below(suffix) => {
+        match (self, pattern) {
+            (Self::Unknown, _) | (Self::Address(_), HostPattern::Below(_)) => false,
+            (Self::Address(address), HostPattern::Exact(wanted)) => {
+                in_brackets(wanted) == Some(address)
+            }
+            (Self::Name(name), HostPattern::Exact(wanted)) => name.eq_ignore_ascii_case(wanted),
+            (Self::Name(name), HostPattern::Below(suffix)) => {
                 let (name, suffix) = (name.as_bytes(), suffix.as_bytes());
                 name.len() > suffix.len()
                     && name[name.len() - suffix.len()..].eq_ignore_ascii_case(suffix)
@@ -32,35 +41,36 @@ impl<'a> Host<'a> {
     }
 }
 
-/// A pattern as [`Host`] compares it, however it was written.
+/// `pattern` in the one form that is compared with others.
 pub(super) fn normal(pattern: &HostPattern) -> HostPattern {
-    let trim = |text: &str| {
-        let text = text
-            .strip_prefix('[')
-            .and_then(|inner| inner.strip_suffix(']'))
-            .unwrap_or(text);
-        text.strip_suffix('.').unwrap_or(text).to_ascii_lowercase()
-    };
+    let lower = |text: &str| text.strip_suffix('.').unwrap_or(text).to_ascii_lowercase();
     match pattern {
-        HostPattern::Exact(name) => HostPattern::Exact(trim(name)),
-        HostPattern::Below(suffix) => HostPattern::Below(trim(suffix)),
+        HostPattern::Exact(name) => HostPattern::Exact(match in_brackets(name) {
+            Some(address) => format!("[{address}]"),
+            None => lower(name),
+        }),
+        HostPattern::Below(suffix) => HostPattern::Below(lower(suffix)),
     }
 }
 
-fn name(raw: &str) -> Option<&str> {
-    if let Some(inner) = raw.strip_prefix('[') {
-        let (address, port) = inner.split_once(']')?;
-        let address_like = address
-            .bytes()
-            .all(|b| b.is_ascii_hexdigit() || matches!(b, b':' | b'.'));
-        return (address_like && address.contains(':') && is_port(port)).then_some(address);
+fn host(raw: &str) -> Option<Host<'_>> {
+    if raw.starts_with('[') {
+        let (address, port) = raw.split_at(raw.find(']')? + 1);
+        return in_brackets(address)
+            .filter(|_| is_port(port))
+            .map(Host::Address);
     }
     let (name, port) = raw.find(':').map_or((raw, ""), |colon| raw.split_at(colon));
     let name = name.strip_suffix('.').unwrap_or(name);
-    let name_like = name
-        .bytes()
-        .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_'));
-    (name_like && !name.is_empty() && is_port(port)).then_some(name)
+    let is_name = !name.is_empty()
+        && name
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_'));
+    (is_name && is_port(port)).then_some(Host::Name(name))
+}
+
+fn in_brackets(text: &str) -> Option<Ipv6Addr> {
+    text.strip_prefix('[')?.strip_suffix(']')?.parse().ok()
 }
 
 /// Nothing, or a colon and digits (RFC 3986 §3.2.3 lets them be none).
@@ -78,27 +88,37 @@ mod tests {
 
     #[test]
     fn reads_names_and_addresses() {
+        let address = |text: &str| text.parse().map_or(Host::Unknown, Host::Address);
         for (raw, wanted) in [
-            ("example.com", Some("example.com")),
-            ("Example.com.", Some("Example.com")),
-            ("example.com:8080", Some("example.com")),
-            ("example.com.:8080", Some("example.com")),
-            ("example.com:", Some("example.com")),
-            ("127.0.0.1:80", Some("127.0.0.1")),
-            ("[::1]:80", Some("::1")),
-            ("[2001:db8::1]", Some("2001:db8::1")),
-            ("[::1]x", None),
-            ("[::1", None),
-            ("[example.com]", None),
-            ("example.com:80:80", None),
-            ("a@example.com", None),
-            ("example.com:x", None),
-            ("", None),
-            (".", None),
-            (":80", None),
+            ("example.com", Host::Name("example.com")),
+            ("Example.com.", Host::Name("Example.com")),
+            ("example.com:8080", Host::Name("example.com")),
+            ("example.com.:8080", Host::Name("example.com")),
+            ("example.com:", Host::Name("example.com")),
+            ("127.0.0.1:80", Host::Name("127.0.0.1")),
+            ("[::1]:80", address("::1")),
+            ("[2001:DB8:0::1]", address("2001:db8::1")),
         ] {
-            assert_eq!(Host::read(Some(raw)), Host(wanted), "{raw}");
+            assert_eq!(Host::read(Some(raw)), wanted, "{raw}");
         }
+        for raw in [
+            "[::1]x",
+            "[::1",
+            "[::1]:x",
+            "[example.com]",
+            "::1",
+            "example.com:80:80",
+            "a@example.com",
+            "example.com:x",
+            "",
+            ".",
+            ":80",
+            "[",
+            "]",
+        ] {
+            assert_eq!(Host::read(Some(raw)), Host::Unknown, "{raw}");
+        }
+        assert_eq!(Host::read(None), Host::Unknown);
     }
 
     #[test]
@@ -110,8 +130,9 @@ mod tests {
         assert!(!Host::read(Some("badexample.com")).matches(Some(&below)));
         assert!(Host::read(None).matches(None));
         assert!(!Host::read(None).matches(Some(&below)));
-        let address = normal(&HostPattern::Exact("[::1]".into()));
-        assert!(Host::read(Some("[::1]:9")).matches(Some(&address)));
+        let address = normal(&HostPattern::Exact("[0::1]".into()));
+        assert_eq!(address, HostPattern::Exact("[::1]".into()));
+        assert!(Host::read(Some("[0:0::1]:9")).matches(Some(&address)));
     }
 
     proptest! {

@@ -233,6 +233,8 @@ impl<'r> Candidates<'r> {
 }
 
 #[cfg(test)]
+mod fixtures;
+#[cfg(test)]
 mod reference;
 #[cfg(test)]
 mod tests;

@@ -5,12 +5,12 @@
 use std::cmp::Ordering;
 use std::sync::Arc;
 
-use http::Method;
-use http::header::HeaderName;
+use http::header::{HeaderName, HeaderValue};
+use http::{HeaderMap, Method};
 use proptest::prelude::*;
 
-use super::tests::{Asked, hosts, models, pattern, route};
-use super::{Clash, Found, Router, clashes};
+use super::fixtures::{Asked, asked, hosts, models, pattern, route};
+use super::{Found, Router, clashes};
 use crate::config::{HostPattern, Matches, ModelPattern, PathPattern, Route, Segment};
 
 /// One route, one host and one model of it.
@@ -174,7 +174,14 @@ prop_compose! {
         query in some_of(&[("q", "1"), ("q", "2 "), ("r", "1")], 1),
         model in some_of(&["m", "mm", "m*", "n*"], 2),
     ) -> Matches {
-        let path = format!("/{}{}", segments.join("/"), if rest { "/*" } else { "" }).replace("//", "/");
+        let mut path = String::new();
+        for (at, segment) in segments.iter().enumerate() {
+            // A pattern names no parameter twice.
+            path.push_str(&format!("/{}", segment.replace('x', &format!("x{at}"))));
+        }
+        if rest || path.is_empty() {
+            path.push_str(if rest { "/*" } else { "/" });
+        }
         Matches {
             hosts: hosts(&host),
             path: pattern(&path),
@@ -195,11 +202,18 @@ prop_compose! {
         headers in prop::collection::vec(prop::sample::select(vec![("h", "1"), ("i", "1"), ("i", "2")]), 0..3),
         model in prop::option::of(prop::sample::select(vec!["m", "mm", "mx", "n", "o"])),
     ) -> Asked {
-        let mut asked = Asked::new(method, &format!("/{}", segments.join("/")));
-        asked.host = host.map(Into::into);
-        asked.query = (!query.is_empty()).then(|| query.join("&"));
-        asked.model = model.map(Into::into);
-        headers.into_iter().fold(asked, |asked, (name, value)| asked.header(name, value))
+        let mut map = HeaderMap::new();
+        for (name, value) in headers {
+            map.append(name, HeaderValue::from_static(value));
+        }
+        Asked {
+            host: host.map(Into::into),
+            method,
+            path: format!("/{}", segments.join("/")),
+            query: (!query.is_empty()).then(|| query.join("&")),
+            headers: map,
+            model: model.map(Into::into),
+        }
     }
 }
 
@@ -261,7 +275,7 @@ proptest! {
     fn clashes_are_exactly_the_undecided(mut routes in any_routes(6), requests in prop::collection::vec(any_request(), 24)) {
         for clash in clashes(&routes) {
             let both = [clash.first.clone(), clash.second.clone()];
-            prop_assert!(undecided(&both, &example_request(&clash)), "{}", clash);
+            prop_assert!(undecided(&both, &asked(&clash.example)), "{}", clash);
         }
         while let Some(clash) = clashes(&routes).first() {
             routes.retain(|route| !Arc::ptr_eq(route, &clash.second));
@@ -284,25 +298,4 @@ fn undecided(routes: &[Arc<Route>], asked: &Asked) -> bool {
             .iter()
             .any(|b| !Arc::ptr_eq(a.route, b.route) && outranks(a, b) == Ordering::Equal)
     })
-}
-
-/// The request that a clash gives as its example.
-fn example_request(clash: &Clash) -> Asked {
-    let mut parts = clash.example.split(", ");
-    let (method, target) = parts.next().unwrap().split_once(' ').unwrap();
-    let slash = target.find('/').unwrap();
-    let mut asked = Asked::new(method.parse().unwrap(), &target[slash..].replace(' ', "+"));
-    asked.host = (slash > 0).then(|| target[..slash].to_owned());
-    for part in parts {
-        match part.strip_prefix("model ") {
-            Some(model) => asked.model = Some(model.into()),
-            None => {
-                let (name, value) = part.split_once(": ").unwrap();
-                asked
-                    .headers
-                    .append(name.parse::<HeaderName>().unwrap(), value.parse().unwrap());
-            }
-        }
-    }
-    asked
 }

@@ -1,237 +1,54 @@
-//! What is written in `docs/routing.md`, rule by rule, and the requests and routes that the
-//! reference tests share.
+//! The rules of `docs/routing.md`, and what the page itself shows.
 #![allow(clippy::unwrap_used)]
 
 use std::sync::Arc;
 
-use http::header::{HeaderName, HeaderValue};
-use http::{HeaderMap, Method};
+use http::Method;
 
+use super::fixtures::{asked, route, routes, with_cors};
 use super::*;
-use crate::config::*;
+use crate::config::{self, Environment, Matches, Route};
 
-pub(super) fn route(name: &str, matches: Matches) -> Arc<Route> {
-    let upstream = |name: &str| {
-        Arc::new(Upstream {
-            name: name.into(),
-            endpoints: vec![Endpoint::Demo],
-            credential: None,
-            ca: None,
-            pool_idle: 1,
-            pool_keep: std::time::Duration::from_secs(1),
-            clocks: Clocks::default(),
-        })
-    };
-    Arc::new(Route {
-        name: name.into(),
-        place: Place {
-            file: "test.toml".into(),
-            line: 1,
-            column: 1,
-        },
-        matches,
-        to: vec![Target {
-            upstream: upstream("first"),
-            model: Some("renamed".into()),
-        }],
-        rewrite: None,
-        request_headers: HeaderEdits::default(),
-        response_headers: HeaderEdits::default(),
-        allow: Allow::Everybody,
-        cors: None,
-        max_body: 1,
-        model_within: name.len(),
-        heartbeat: None,
-        early_head: None,
-        clocks: Clocks::default(),
-        dialect: DialectChoice::Auto,
-    })
-}
-
-fn with_cors(route: &Arc<Route>) -> Arc<Route> {
-    let mut route = Route::clone(route);
-    route.cors = Some(Cors {
-        origins: Origins::Any,
-        methods: Vec::new(),
-        headers: Vec::new(),
-        expose: Vec::new(),
-        credentials: false,
-        max_age: std::time::Duration::ZERO,
-    });
-    Arc::new(route)
-}
-
-pub(super) fn pattern(text: &str) -> PathPattern {
-    let (text, rest) = match text.strip_suffix("/*") {
-        Some(text) => (text, true),
-        None => (text, false),
-    };
-    let segment = |part: &str| match part.strip_prefix('{') {
-        Some(name) => Segment::Parameter(name.trim_end_matches('}').into()),
-        None => Segment::Literal(part.into()),
-    };
-    let inner = text.trim_start_matches('/');
-    let segments = if inner.is_empty() {
-        Vec::new()
-    } else {
-        inner.split('/').map(segment).collect()
-    };
-    PathPattern { segments, rest }
-}
-
-pub(super) fn hosts(list: &[&str]) -> Vec<HostPattern> {
-    list.iter()
-        .map(|text| match text.strip_prefix('*') {
-            Some(suffix) => HostPattern::Below(suffix.into()),
-            None => HostPattern::Exact((*text).into()),
-        })
-        .collect()
-}
-
-pub(super) fn models(list: &[&str]) -> Vec<ModelPattern> {
-    list.iter()
-        .map(|text| match text.strip_suffix('*') {
-            Some(start) => ModelPattern::Prefix(start.into()),
-            None => ModelPattern::Exact((*text).into()),
-        })
-        .collect()
-}
-
-fn at(path: &str) -> Matches {
-    Matches {
-        path: pattern(path),
-        ..Matches::default()
-    }
-}
-
-/// A request that owns what a head borrows.
-#[derive(Debug, Clone)]
-pub(super) struct Asked {
-    pub(super) host: Option<String>,
-    pub(super) method: Method,
-    pub(super) path: String,
-    pub(super) query: Option<String>,
-    pub(super) headers: HeaderMap,
-    pub(super) model: Option<String>,
-}
-
-impl Asked {
-    pub(super) fn new(method: Method, path: &str) -> Self {
-        let (path, query) = match path.split_once('?') {
-            Some((path, query)) => (path, Some(query.to_owned())),
-            None => (path, None),
-        };
-        Self {
-            host: None,
-            method,
-            path: path.into(),
-            query,
-            headers: HeaderMap::new(),
-            model: None,
-        }
-    }
-
-    fn post(path: &str) -> Self {
-        Self::new(Method::POST, path)
-    }
-
-    fn host(mut self, host: &str) -> Self {
-        self.host = Some(host.into());
-        self
-    }
-
-    fn model(mut self, model: &str) -> Self {
-        self.model = Some(model.into());
-        self
-    }
-
-    pub(super) fn header(mut self, name: &'static str, value: &str) -> Self {
-        self.headers
-            .append(name, HeaderValue::from_str(value).unwrap());
-        self
-    }
-
-    pub(super) fn head(&self) -> Head<'_> {
-        Head {
-            host: self.host.as_deref(),
-            method: &self.method,
-            path: &self.path,
-            query: self.query.as_deref(),
-            headers: &self.headers,
-        }
-    }
-
-    /// The name of the route it takes.
-    fn takes(&self, routes: &[Arc<Route>]) -> Option<String> {
-        match Router::new(routes).find(&self.head()).unwrap() {
-            Found::Candidates(found) => found
-                .pick(self.model.as_deref())
-                .map(|r| r.name.to_string()),
-            _ => None,
-        }
-    }
-}
-
+/// Each request takes the route beside it; the order of the routes does not matter.
 #[track_caller]
-fn takes(routes: &[Arc<Route>], asked: Asked, wanted: &str) {
-    assert_eq!(asked.takes(routes).as_deref(), Some(wanted), "{asked:?}");
+fn all_take(routes: &[Arc<Route>], wanted: &[(&str, &str)]) {
+    let reversed: Vec<_> = routes.iter().rev().cloned().collect();
+    for (request, name) in wanted {
+        assert_eq!(asked(request).takes(routes), *name, "{request}");
+        assert_eq!(
+            asked(request).takes(&reversed),
+            *name,
+            "{request}, routes reversed"
+        );
+    }
+    assert!(clashes(routes).is_empty());
 }
 
 #[test]
 fn the_host_outweighs_all_else() {
-    let routes = [
-        route(
-            "exact",
-            Matches {
-                hosts: hosts(&["api.example.com"]),
-                ..at("/*")
-            },
-        ),
-        route(
-            "long",
-            Matches {
-                hosts: hosts(&["*.b.example.com"]),
-                ..at("/*")
-            },
-        ),
-        route(
-            "short",
-            Matches {
-                hosts: hosts(&["*.example.com"]),
-                ..at("/*")
-            },
-        ),
-        route(
-            "any",
-            Matches {
-                methods: vec![Method::POST],
-                ..at("/v1/chat")
-            },
-        ),
-    ];
-    takes(
+    let routes = routes(&[
+        ("exact", "ANY api.example.com/*"),
+        ("long", "ANY *.b.example.com/*"),
+        ("short", "ANY *.example.com/*"),
+        ("address", "ANY [2001:db8::1]/*"),
+        ("any", "POST /v1/chat"),
+    ]);
+    all_take(
         &routes,
-        Asked::post("/v1/chat").host("API.example.com.:443"),
-        "exact",
+        &[
+            ("POST API.example.com.:443/v1/chat", "exact"),
+            ("POST a.b.example.com/v1/chat", "long"),
+            ("POST b.example.com/v1/chat", "short"),
+            ("POST [2001:DB8:0::1]:80/v1/chat", "address"),
+            ("POST example.com/v1/chat", "any"),
+            ("POST /v1/chat", "any"),
+        ],
     );
-    takes(
-        &routes,
-        Asked::post("/v1/chat").host("a.b.example.com"),
-        "long",
-    );
-    takes(
-        &routes,
-        Asked::post("/v1/chat").host("b.example.com"),
-        "short",
-    );
-    takes(&routes, Asked::post("/v1/chat").host("example.com"), "any");
-    takes(&routes, Asked::post("/v1/chat"), "any");
-    assert!(clashes(&routes).is_empty());
 }
 
 #[test]
 fn the_path_is_ranked_segment_by_segment() {
-    let routes: Vec<_> = [
+    let paths = [
         "/*",
         "/users/*",
         "/users/{id}",
@@ -241,399 +58,310 @@ fn the_path_is_ranked_segment_by_segment() {
         "/users",
         "/",
         "/users/{id}/*",
-    ]
-    .map(|path| route(path, at(path)))
-    .into();
-    for (path, wanted) in [
-        ("/", "/"),
-        ("/x", "/*"),
-        ("/users", "/users"),
-        ("/users/", "/users/*"),
-        ("/users/7", "/users/{id}"),
-        ("/users/%37", "/users/{id}"),
-        ("/users/me", "/users/me"),
-        ("/u%73ers/me", "/users/me"),
-        ("/users/7/events", "/users/{id}/events"),
-        ("/users/7/x", "/users/{id}/*"),
-        ("/users/7/", "/users/{id}/*"),
-        ("/users//7", "/users/*"),
-        ("/users/a%2Fb", "/users/{id}"),
-        ("/x/me", "/{a}/me"),
-        ("//users", "/*"),
-    ] {
-        takes(&routes, Asked::post(path), wanted);
-    }
-    assert!(clashes(&routes).is_empty());
+    ];
+    let lines = paths.map(|path| (path, format!("ANY {path}")));
+    let lines: Vec<_> = lines
+        .iter()
+        .map(|(name, line)| (*name, line.as_str()))
+        .collect();
+    all_take(
+        &routes(&lines),
+        &[
+            ("GET /", "/"),
+            ("GET /x", "/*"),
+            ("GET /users", "/users"),
+            ("GET /users/", "/users/*"),
+            ("GET /users/7", "/users/{id}"),
+            ("GET /users/%37", "/users/{id}"),
+            ("GET /users/me", "/users/me"),
+            ("GET /u%73ers/me", "/users/me"),
+            ("GET /users/7/events", "/users/{id}/events"),
+            ("GET /users/7/x", "/users/{id}/*"),
+            ("GET /users/7/", "/users/{id}/*"),
+            ("GET /users//7", "/users/*"),
+            ("GET /users/a%2Fb", "/users/{id}"),
+            ("GET /x/me", "/{a}/me"),
+            ("GET //users", "/*"),
+            ("GET /users/../x", "400"),
+            ("OPTIONS *", "404"),
+        ],
+    );
 }
 
 #[test]
 fn then_method_headers_query_and_model() {
-    let header = |value: &str| (HeaderName::from_static("x-tier"), value.to_owned());
-    let query = |value: &str| ("alt".to_owned(), value.to_owned());
-    let routes = [
-        route("any", at("/v1/*")),
-        route(
-            "post",
-            Matches {
-                methods: vec![Method::POST],
-                ..at("/v1/*")
-            },
-        ),
-        route(
-            "gold",
-            Matches {
-                headers: vec![header("gold")],
-                ..at("/v1/*")
-            },
-        ),
-        route(
-            "sse",
-            Matches {
-                query: vec![query("sse")],
-                ..at("/v1/*")
-            },
-        ),
-        route(
-            "gpt",
-            Matches {
-                models: models(&["gpt-*", "o1"]),
-                ..at("/v1/*")
-            },
-        ),
-        route(
-            "gpt-4",
-            Matches {
-                models: models(&["gpt-4*"]),
-                ..at("/v1/*")
-            },
-        ),
-        route(
-            "gpt-4o",
-            Matches {
-                models: models(&["gpt-4o"]),
-                ..at("/v1/*")
-            },
-        ),
-    ];
-    let get = |path| Asked::new(Method::GET, path);
-    takes(
+    let routes = routes(&[
+        ("any", "ANY /v1/*"),
+        ("post", "POST /v1/*"),
+        ("gold", "ANY /v1/*, x-tier: gold"),
+        ("sse", "ANY /v1/*?alt=sse"),
+        ("gpt", "ANY /v1/*, model gpt-*|o1"),
+        ("gpt-4", "ANY /v1/*, model gpt-4*"),
+        ("gpt-4o", "ANY /v1/*, model gpt-4o"),
+    ]);
+    all_take(
         &routes,
-        Asked::post("/v1/x?alt=sse")
-            .header("x-tier", "gold")
-            .model("gpt-4o"),
-        "post",
+        &[
+            ("POST /v1/x?alt=sse, x-tier: gold, model gpt-4o", "post"),
+            ("GET /v1/x?alt=sse, x-tier: gold, model gpt-4o", "gold"),
+            ("GET /v1/x, x-tier: lead, x-tier: gold", "any"),
+            ("GET /v1/x, x-tier: Gold", "any"),
+            ("GET /v1/x?alt=sse, model gpt-4o", "sse"),
+            ("GET /v1/x?alt=%73se&alt=no", "sse"),
+            ("GET /v1/x?alt=no&alt=sse", "any"),
+            ("GET /v1/x, model gpt-4o", "gpt-4o"),
+            ("GET /v1/x, model gpt-4.1", "gpt-4"),
+            ("GET /v1/x, model gpt-3", "gpt"),
+            ("GET /v1/x, model o1", "gpt"),
+            ("GET /v1/x, model o12", "any"),
+            ("GET /v1/x", "any"),
+        ],
     );
-    takes(
-        &routes,
-        get("/v1/x?alt=sse")
-            .header("x-tier", "gold")
-            .model("gpt-4o"),
-        "gold",
-    );
-    takes(
-        &routes,
-        get("/v1/x")
-            .header("x-tier", "lead")
-            .header("x-tier", "gold"),
-        "any",
-    );
-    takes(&routes, get("/v1/x?alt=sse").model("gpt-4o"), "sse");
-    takes(&routes, get("/v1/x?alt=%73se&alt=no"), "sse");
-    takes(&routes, get("/v1/x?alt=no&alt=sse"), "any");
-    takes(&routes, get("/v1/x").model("gpt-4o"), "gpt-4o");
-    takes(&routes, get("/v1/x").model("gpt-4.1"), "gpt-4");
-    takes(&routes, get("/v1/x").model("gpt-3"), "gpt");
-    takes(&routes, get("/v1/x").model("o1"), "gpt");
-    takes(&routes, get("/v1/x").model("o12"), "any");
-    takes(&routes, get("/v1/x"), "any");
-    assert!(clashes(&routes).is_empty());
 }
 
 #[test]
 fn the_model_is_asked_for_only_where_it_decides() {
-    let wide = |name: &str, list: &[&str], path| {
-        route(
-            name,
-            Matches {
-                models: models(list),
-                ..at(path)
-            },
-        )
-    };
+    // More models than the list of candidates has room for in place.
     let many: Vec<String> = (0..40).map(|n| format!("m{n}")).collect();
-    let many: Vec<&str> = many.iter().map(String::as_str).collect();
-    let routes = [
-        wide("gpt-long", &["gpt-*"], "/v1/*"),
-        wide("many", &many, "/v1/*"),
-        route("rest", at("/*")),
-        route("chat", at("/v1/chat")),
-    ];
+    let many = format!("ANY /v1/*, model {}", many.join("|"));
+    let routes = routes(&[
+        ("gpt-long", "ANY /v1/*, model gpt-*"),
+        ("many", &many),
+        ("rest", "ANY /*"),
+        ("chat", "ANY /v1/chat"),
+    ]);
     let router = Router::new(&routes);
-    let candidates = |path: &str| match router.find(&Asked::post(path).head()).unwrap() {
-        Found::Candidates(found) => found
-            .pick(None)
-            .map(|r| r.name.to_string())
-            .zip(Some((found.needs_model(), found.model_within()))),
-        _ => None,
+    let needs = |line: &str| match router.find(&asked(line).head()).unwrap() {
+        Found::Candidates(found) => (found.needs_model(), found.model_within()),
+        other => panic!("{other:?}"),
     };
-    assert_eq!(
-        candidates("/v1/x"),
-        Some(("rest".into(), (true, "gpt-long".len())))
+    assert_eq!(needs("POST /v1/x"), (true, "gpt-long".len()));
+    assert_eq!(needs("POST /v1/chat"), (false, 0));
+    all_take(
+        &routes,
+        &[
+            ("POST /v1/x", "rest"),
+            ("POST /v1/chat, model m39", "chat"),
+            ("POST /v1/x, model m39", "many"),
+            ("POST /v1/x, model m40", "rest"),
+        ],
     );
-    assert_eq!(candidates("/v1/chat"), Some(("chat".into(), (false, 0))));
-    takes(&routes, Asked::post("/v1/x").model("m39"), "many");
-    takes(&routes, Asked::post("/v1/x").model("m40"), "rest");
-    assert_eq!(Asked::post("/v1/x").model("x").takes(&routes[..2]), None);
-    assert_eq!(Asked::post("/v1/x").takes(&routes[..2]), None);
+    all_take(
+        &routes[..2],
+        &[("POST /v1/x, model x", "404"), ("POST /v1/x", "404")],
+    );
 }
 
 #[test]
 fn methods() {
-    let routes = [
-        route(
-            "read",
-            Matches {
-                methods: vec![Method::GET],
-                ..at("/a")
-            },
-        ),
-        route(
-            "write",
-            Matches {
-                methods: vec![Method::PUT, Method::GET],
-                ..at("/{x}")
-            },
-        ),
-        route(
-            "other",
-            Matches {
-                methods: vec![Method::DELETE],
-                hosts: hosts(&["x"]),
-                ..at("/*")
-            },
-        ),
-    ];
-    takes(&routes, Asked::new(Method::HEAD, "/a"), "read");
-    takes(&routes, Asked::new(Method::PUT, "/a"), "write");
-    let router = Router::new(&routes);
-    let asked = Asked::new(Method::OPTIONS, "/a");
-    match router.find(&asked.head()).unwrap() {
-        Found::MethodNotAllowed(methods) => {
-            assert_eq!(methods, [Method::GET, Method::HEAD, Method::PUT])
-        }
-        other => panic!("{other:?}"),
-    }
-    assert!(matches!(
-        router.find(&Asked::new(Method::OPTIONS, "*").head()),
-        Ok(Found::Nothing)
-    ));
-    assert!(matches!(
-        router.find(&Asked::new(Method::DELETE, "/b/c").head()),
-        Ok(Found::Nothing)
-    ));
-    assert_eq!(
-        router.find(&Asked::post("/a/../b").head()).unwrap_err(),
-        BadPath::DotSegment
+    let routes = routes(&[
+        ("read", "GET /a"),
+        ("write", "PUT|GET /{x}"),
+        ("other", "DELETE x/*"),
+    ]);
+    all_take(
+        &routes,
+        &[
+            ("HEAD /a", "read"),
+            ("PUT /a", "write"),
+            ("OPTIONS /a", "405 GET, HEAD, PUT"),
+            ("DELETE /b", "405 GET, HEAD, PUT"),
+            ("DELETE /b/c", "404"),
+        ],
     );
 }
 
 #[test]
 fn a_preflight_is_answered_by_the_first_that_could_be_meant() {
-    let gold = vec![(HeaderName::from_static("x-tier"), "gold".to_owned())];
-    let post = || Matches {
-        methods: vec![Method::POST],
-        ..at("/v1/*")
-    };
-    let routes = [
-        route(
-            "plain",
-            Matches {
-                headers: gold.clone(),
-                ..post()
-            },
-        ),
-        with_cors(&route(
-            "gpt",
-            Matches {
-                models: models(&["gpt-*"]),
-                ..post()
-            },
-        )),
-        route("sure", post()),
-        with_cors(&route("all", at("/*"))),
+    let all = routes(&[
+        ("plain", "POST /v1/*, x-tier: gold"),
+        ("gpt", "POST /v1/*, model gpt-*"),
+        ("sure", "POST /v1/*"),
+        ("all", "ANY /*"),
+    ]);
+    let all = [
+        all[0].clone(),
+        with_cors(&all[1]),
+        all[2].clone(),
+        with_cors(&all[3]),
     ];
-    let asked = |routes: &[Arc<Route>], path: &str, method: Method| {
-        let router = Router::new(routes);
-        let head = Asked::new(Method::OPTIONS, path);
-        router
-            .preflight(&head.head(), &method)
+    let answers = |routes: &[Arc<Route>], line: &str, method: Method| {
+        let route = Router::new(routes)
+            .preflight(&asked(line).head(), &method)
             .unwrap()
-            .map(|route| route.name.to_string())
+            .cloned();
+        route.map(|route| route.name.to_string())
     };
     assert_eq!(
-        asked(&routes, "/v1/x", Method::POST).as_deref(),
+        answers(&all, "OPTIONS /v1/x", Method::POST).as_deref(),
         Some("gpt")
     );
-    assert_eq!(asked(&routes[2..], "/v1/x", Method::POST), None);
-    assert_eq!(asked(&routes, "/v1/x", Method::PUT).as_deref(), Some("all"));
-    assert_eq!(asked(&routes[..3], "/v1/x", Method::PUT), None);
-    assert_eq!(asked(&routes, "*", Method::PUT), None);
+    assert_eq!(answers(&all[2..], "OPTIONS /v1/x", Method::POST), None);
+    assert_eq!(
+        answers(&all, "OPTIONS /v1/x", Method::PUT).as_deref(),
+        Some("all")
+    );
+    assert_eq!(answers(&all[..3], "OPTIONS /v1/x", Method::PUT), None);
+    assert_eq!(answers(&all, "OPTIONS *", Method::PUT), None);
 }
 
 #[test]
 fn clashes_are_named_with_an_example() {
-    let header = |name, value: &str| (HeaderName::from_static(name), value.to_owned());
-    let one = |a: Matches, b: Matches| {
-        let found = clashes(&[route("a", a), route("b", b)]);
-        assert!(found.len() < 2);
-        found.first().map(|clash| clash.to_string())
-    };
-    let same = "routes `a` and `b` have equal rank and both match ";
-    assert_eq!(
-        one(at("/v1/*"), at("/v1/*")).unwrap(),
-        format!("{same}GET /v1/x")
-    );
-    assert_eq!(one(at("/"), at("/")).unwrap(), format!("{same}GET /"));
-    assert_eq!(
-        one(at("/{a}/x"), at("/{b}/x")).unwrap(),
-        format!("{same}GET /x/x")
-    );
-    assert_eq!(one(at("/v1/a"), at("/v1/b")), None);
-    let with = |hosts_: &[&str], methods: &[Method], models_: &[&str]| Matches {
-        hosts: hosts(hosts_),
-        methods: methods.to_vec(),
-        models: models(models_),
-        ..at("/v1")
-    };
-    let (get, head, post) = (Method::GET, Method::HEAD, Method::POST);
-    assert_eq!(
-        one(
-            with(&["a.b", "*.c"], &[], &["x", "y*"]),
-            with(&["*.c", "d"], &[], &["y*", "z"])
-        )
-        .unwrap(),
-        format!("{same}GET x.c/v1, model yx")
-    );
-    assert_eq!(one(with(&["a"], &[], &[]), with(&["b"], &[], &[])), None);
-    assert_eq!(
-        one(
-            with(&[], std::slice::from_ref(&get), &[]),
-            with(&[], std::slice::from_ref(&post), &[])
+    for (one, other, example) in [
+        ("ANY /v1/*", "ANY /v1/*", Some("GET /v1/x")),
+        ("ANY /", "ANY /", Some("GET /")),
+        ("ANY /{a}/x", "ANY /{b}/x", Some("GET /x/x")),
+        ("ANY /v1/a", "ANY /v1/b", None),
+        ("ANY /v1", "ANY /v1/*", None),
+        (
+            "ANY a.b|*.c/v1, model x|y*",
+            "ANY *.c|d/v1, model y*|z",
+            Some("GET x.c/v1, model yx"),
         ),
-        None
-    );
+        ("ANY [::1]/v1", "ANY [0:0::1]/v1", Some("GET [::1]/v1")),
+        ("ANY a/v1", "ANY b/v1", None),
+        ("GET /v1", "POST /v1", None),
+        ("GET /v1", "POST|HEAD /v1", Some("HEAD /v1")),
+        ("ANY /v1, a: 1", "ANY /v1, a: 2", None),
+        (
+            "ANY /v1, a: 1",
+            "ANY /v1, b: 2",
+            Some("GET /v1, a: 1, b: 2"),
+        ),
+        ("ANY /v1?q=1", "ANY /v1?q=2", None),
+        ("ANY /v1?q=1", "ANY /v1?q=1", Some("GET /v1?q=1")),
+        ("ANY /v1?q=1", "ANY /v1?r=1", Some("GET /v1?q=1&r=1")),
+    ] {
+        let found = clashes(&routes(&[("one", one), ("two", other)]));
+        let told: Vec<_> = found.iter().map(|clash| clash.example.as_str()).collect();
+        assert_eq!(
+            told,
+            example.into_iter().collect::<Vec<_>>(),
+            "{one} and {other}"
+        );
+    }
+    let one = routes(&[("one", "ANY x|x/v1")]);
+    assert!(clashes(&one).is_empty());
+    let three = routes(&[("one", "ANY /*"), ("two", "ANY /*"), ("three", "ANY /*")]);
+    let pairs: Vec<_> = clashes(&three).iter().map(Clash::to_string).collect();
+    assert_eq!(pairs.len(), 3);
     assert!(
-        one(with(&[], &[get], &[]), with(&[], &[post, head], &[]))
-            .unwrap()
-            .contains("HEAD /v1")
+        pairs[2].starts_with("routes `two` and `three` have equal rank"),
+        "{}",
+        pairs[2]
     );
-    let headers = |list: &[(HeaderName, String)]| Matches {
-        headers: list.to_vec(),
-        ..at("/v1")
-    };
-    assert_eq!(
-        one(headers(&[header("a", "1")]), headers(&[header("a", "2")])),
-        None
-    );
-    assert!(
-        one(headers(&[header("a", "1")]), headers(&[header("b", "2")]))
-            .unwrap()
-            .ends_with("/v1, a: 1, b: 2")
-    );
-    let query = |value: &str| Matches {
-        query: vec![("q".into(), value.into())],
-        ..at("/v1")
-    };
-    assert_eq!(one(query("1"), query("2")), None);
-    assert!(one(query("1"), query("1")).unwrap().ends_with("/v1?q=1"));
-    let twice = [route("a", with(&["x", "x"], &[], &[]))];
-    assert!(clashes(&twice).is_empty());
 }
 
 #[test]
-fn explanations_read_well() {
-    let routes = [
-        route(
-            "gpt",
-            Matches {
-                models: models(&["gpt-*"]),
-                methods: vec![Method::POST],
-                ..at("/v1/*")
-            },
-        ),
-        route(
-            "gold",
-            Matches {
-                headers: vec![(HeaderName::from_static("x-tier"), "gold".into())],
-                methods: vec![Method::POST],
-                ..at("/v1/chat")
-            },
-        ),
-        route("rest", at("/*")),
-        route("page", at("/page")),
-        route(
-            "there",
-            Matches {
-                hosts: hosts(&["a.example"]),
-                ..at("/v1/*")
-            },
-        ),
-    ];
-    let router = Router::new(&routes);
-    let tell = |asked: &Asked| {
-        router
-            .explain(&asked.head(), asked.model.as_deref())
-            .to_string()
+fn what_is_explained_of_requests_without_a_route() {
+    let few = Router::new(&routes(&[("gpt", "POST /v1/*, model gpt-*")]));
+    let tell = |line: &str| {
+        let request = asked(line);
+        few.explain(&request.head(), request.model.as_deref())
     };
-    assert_eq!(
-        tell(&Asked::post("/v1/chat").model("gpt-4o")),
-        "POST /v1/chat, model gpt-4o\n\
-         \x20 takes route `gpt`: path `/v1/*`, method POST, model `gpt-*`\n\
-         \x20 goes to upstream `first`, as model `renamed`\n\
-         Other routes, in rank order:\n\
-         \x20 `there` does not match: the host is not `a.example`\n\
-         \x20 `gold` does not match: header `x-tier: gold` is absent\n\
-         \x20 `rest` matches too, but ranks lower by its path (`/*` against `/v1/*`)\n"
-    );
-    let without = tell(&Asked::post("/v1/chat"));
-    assert!(without.contains("takes route `rest`"), "{without}");
+    assert!(tell("POST /v2").route().is_none());
+    for (line, wanted) in [
+        (
+            "POST /v2",
+            "(404)\nOther routes, in rank order:\n  `gpt` does not match: the path is not",
+        ),
+        (
+            "POST /v1/%2e%2e/x",
+            "is refused (400): the path holds a dot segment",
+        ),
+        (
+            "POST /v1/x",
+            "the routes that match ask for a model\nThe model is needed",
+        ),
+        ("POST /v1/x, model x", "ask for another model\nOther"),
+        ("OPTIONS *", "takes no route (404)"),
+    ] {
+        let told = tell(line).to_string();
+        assert!(told.contains(wanted), "{told}");
+    }
+}
+
+#[test]
+fn a_route_is_explained_by_what_came_nearest() {
+    let router = Router::new(&routes(&[
+        ("two", "ANY a|b/v1, model m"),
+        ("any", "ANY /*"),
+    ]));
+    let request = asked("GET b/v1, model x");
+    let told = router.explain(&request.head(), Some("x")).to_string();
     assert!(
-        without.contains("The model is needed to decide"),
-        "{without}"
+        told.ends_with("`two` does not match: the model is not `m`\n"),
+        "{told}"
     );
-    assert!(
-        without.contains("`gpt` does not match: the model is not `gpt-*`"),
-        "{without}"
-    );
-    let refused = tell(&Asked::post("/v1/%2e%2e/x"));
-    assert!(
-        refused.contains("is refused (400): the path holds a dot segment"),
-        "{refused}"
-    );
-    let few = Router::new(&routes[..2]);
-    let wrong = Asked::new(Method::PUT, "/v1/chat");
-    assert!(
-        few.explain(&wrong.head(), None)
-            .to_string()
-            .contains("(405): allowed here are POST\n")
-    );
-    let away = Asked::post("/v2");
-    let away = few.explain(&away.head(), None);
-    assert!(away.route().is_none());
-    assert!(
-        away.to_string()
-            .contains("`gpt` does not match: the path is not `/v1/*`; the model"),
-        "{away}"
-    );
-    let unknown = Asked::post("/v1/x");
-    assert!(
-        few.explain(&unknown.head(), None)
-            .to_string()
-            .contains("ask for a model\nThe model is needed")
-    );
-    assert!(
-        few.explain(&unknown.head(), Some("x"))
-            .to_string()
-            .contains("ask for another model\n")
-    );
+}
+
+const PAGE: &str = include_str!("../../docs/routing.md");
+
+/// The configuration that the page speaks of.
+fn documented() -> Vec<Arc<Route>> {
+    struct Bare;
+    impl Environment for Bare {
+        fn variable(&self, _: &str) -> Option<String> {
+            None
+        }
+        fn read(&self, _: &std::path::Path) -> std::io::Result<String> {
+            Err(std::io::ErrorKind::NotFound.into())
+        }
+    }
+    let source = PAGE
+        .split("```toml\n")
+        .nth(1)
+        .and_then(|rest| rest.split("```").next())
+        .unwrap();
+    config::parse(source, "routing.md", &Bare).unwrap().routes
+}
+
+#[test]
+fn the_page_says_what_is() {
+    let routes = documented();
+    assert!(clashes(&routes).is_empty());
+    let mut rows = 0;
+    for row in PAGE.lines().filter(|line| line.starts_with("| `")) {
+        let cells: Vec<&str> = row.trim_matches('|').split(" | ").map(str::trim).collect();
+        let request = cells[0].trim_matches('`');
+        if !request.contains('/') {
+            continue;
+        }
+        rows += 1;
+        let taken = asked(request).takes(&routes);
+        match cells[1].strip_prefix("none, ") {
+            None => assert_eq!(format!("`{taken}`"), cells[1], "{row}"),
+            Some(status) => assert!(taken.starts_with(status), "{row}: {taken}"),
+        }
+        if let Some(allowed) = taken.strip_prefix("405 ") {
+            assert!(
+                cells[2].contains(&format!("`Allow: {allowed}`")),
+                "{row}: {allowed}"
+            );
+        }
+    }
+    assert_eq!(rows, 14);
+}
+
+#[test]
+fn the_page_shows_what_explain_prints() {
+    let router = Router::new(&documented());
+    let mut shown = 0;
+    for block in PAGE.split("```text\n$ deltaway explain ").skip(1) {
+        let (command, rest) = block.split_once('\n').unwrap();
+        let output = rest.split("```").next().unwrap();
+        let request = asked(&command.replace(" --model ", ", model "));
+        let told = router
+            .explain(&request.head(), request.model.as_deref())
+            .to_string();
+        assert_eq!(told, output, "{command}");
+        shown += 1;
+    }
+    assert_eq!(shown, 3);
+    let both = [
+        route("one", Matches::default()),
+        route("two", Matches::default()),
+    ];
+    let clash = clashes(&both)[0].to_string();
+    assert!(PAGE.contains(clash.trim_end_matches(" GET /")), "{clash}");
 }

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
-use http::header::{ACCESS_CONTROL_REQUEST_METHOD, ALLOW, EXPECT, HOST, ORIGIN, WWW_AUTHENTICATE};
+use http::header::{ALLOW, EXPECT, HOST, WWW_AUTHENTICATE};
 use http::request::Parts;
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
@@ -24,7 +24,7 @@ use super::refusal;
 use crate::config::{Dialect, DialectChoice};
 use crate::delivery::Socket;
 use crate::dialect::{self, BodyFault, Facts};
-use crate::edge::auth;
+use crate::edge::{auth, cors};
 use crate::edge::forwarded::{self, Forwarding};
 use crate::edge::trace::Trace;
 use crate::metrics::Metrics;
@@ -160,18 +160,14 @@ impl Call {
 
     /// The answer to a cross-origin preflight, if a route with rules of its own is meant.
     async fn preflight(&self, parts: &Parts) -> Option<Response<Body>> {
-        let asked = parts.headers.get(ACCESS_CONTROL_REQUEST_METHOD)?;
-        if parts.method != Method::OPTIONS || !parts.headers.contains_key(ORIGIN) {
-            return None;
-        }
-        let asked = Method::from_bytes(asked.as_bytes()).ok()?;
+        let asked = cors::asked(&parts.method, &parts.headers)?;
         let route = self.plane.router.preflight(&head(parts), &asked).ok()??;
-        let cors = self.plane.live(route)?.cors.clone()?;
+        let layer = self.plane.live(route)?.cors.clone()?;
         let mut request = Request::new(());
         *request.method_mut() = Method::OPTIONS;
         *request.headers_mut() = parts.headers.clone();
         let nothing = tower::service_fn(|_| async { Ok::<_, Infallible>(Response::<Body>::default()) });
-        tower::Layer::layer(&cors, nothing).oneshot(request).await.ok()
+        tower::Layer::layer(&layer, nothing).oneshot(request).await.ok()
     }
 
     /// Finds the route, reading the body only where its model decides.
@@ -224,7 +220,9 @@ impl Call {
         routed: Routed,
         record: Option<Box<Record>>,
     ) -> Result<Response<Body>, Aborted> {
-        let Some(cors) = routed.route.cors.clone() else {
+        // The layer would answer every OPTIONS itself, also one that is no preflight.
+        let ruled = routed.parts.method != Method::OPTIONS;
+        let Some(layer) = routed.route.cors.clone().filter(|_| ruled) else {
             return self.pass(routed, record).await;
         };
         let mut outline = Request::new(());
@@ -240,7 +238,7 @@ impl Call {
                 }
             }
         });
-        tower::Layer::layer(&cors, once).oneshot(outline).await
+        tower::Layer::layer(&layer, once).oneshot(outline).await
     }
 
     async fn pass(

@@ -1,3 +1,7 @@
+//! The scanner against the standard's own algorithm, put as simply as it can be.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
 use proptest::prelude::*;
 
 use super::{LineSink, Scanner};
@@ -236,8 +240,9 @@ proptest! {
         let (told, events, open) = reference(&stream);
         prop_assert_eq!(record.told, told);
         prop_assert_eq!(scanner.events(), events);
-        let started = !open.is_empty() && !(stream.len() < 3 && b"\xEF\xBB\xBF".starts_with(&stream));
-        prop_assert_eq!(record.line.unwrap_or_default(), if started { open } else { Vec::new() });
+        // Half a byte order mark at the end of what there is may still become one.
+        let mark = stream.len() < 3 && b"\xEF\xBB\xBF".starts_with(&stream);
+        prop_assert_eq!(record.line.unwrap_or_default(), if mark { Vec::new() } else { open });
     }
 
     #[test]

@@ -176,7 +176,10 @@ async fn each(
 
 #[tokio::test]
 async fn a_stream_that_ends_as_framed_with_its_marker_is_complete() {
-    each(&MODELS, &FRAMED, Api::whole, Case::is_complete).await;
+    each(&MODELS, &FRAMED, Api::whole, |case, end| {
+        case.is_complete(end)
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -192,17 +195,17 @@ async fn a_missing_done_after_a_finish_reason_is_complete_at_once() {
         .filter(|api| api.name != MESSAGES.name)
         .collect();
     assert_eq!(finished.len(), 4);
-    each(&finished, &FRAMED, Api::whole, Case::is_complete).await;
+    each(&finished, &FRAMED, Api::whole, |case, end| {
+        case.is_complete(end)
+    })
+    .await;
 }
 
 #[tokio::test]
 async fn a_model_stream_that_ends_as_framed_without_any_marker_is_told_as_truncated() {
-    each(
-        &MODELS,
-        &[Way::LastChunk],
-        Api::begun,
-        Case::is_error_then_clean,
-    )
+    each(&MODELS, &[Way::LastChunk], Api::begun, |case, end| {
+        case.is_error_then_clean(end)
+    })
     .await;
 }
 
@@ -212,24 +215,24 @@ async fn a_plain_stream_needs_no_marker() {
         &[PLAIN],
         &[Way::LastChunk, Way::Length, Way::Close],
         Api::begun,
-        Case::is_complete,
+        |case, end| case.is_complete(end),
     )
     .await;
 }
 
 #[tokio::test]
 async fn a_stream_framed_by_close_is_complete_with_its_marker() {
-    each(&MODELS, &[Way::Close], Api::whole, Case::is_complete).await;
+    each(&MODELS, &[Way::Close], Api::whole, |case, end| {
+        case.is_complete(end)
+    })
+    .await;
 }
 
 #[tokio::test]
 async fn a_model_stream_framed_by_close_without_its_marker_is_told_as_truncated() {
-    each(
-        &MODELS,
-        &[Way::Close],
-        Api::begun,
-        Case::is_error_then_clean,
-    )
+    each(&MODELS, &[Way::Close], Api::begun, |case, end| {
+        case.is_error_then_clean(end)
+    })
     .await;
 }
 
@@ -239,7 +242,10 @@ async fn a_model_stream_cut_between_two_events_is_told_as_truncated() {
         .into_iter()
         .filter(|way| *way != Way::ShortOfLength)
         .collect();
-    each(&MODELS, &ways, Api::begun, Case::is_error_then_clean).await;
+    each(&MODELS, &ways, Api::begun, |case, end| {
+        case.is_error_then_clean(end)
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -261,7 +267,7 @@ async fn a_model_stream_that_falls_short_of_its_length_never_looks_whole() {
 
 #[tokio::test]
 async fn a_plain_stream_that_is_cut_is_aborted() {
-    each(&[PLAIN], &CUT, Api::begun, Case::is_aborted).await;
+    each(&[PLAIN], &CUT, Api::begun, |case, end| case.is_aborted(end)).await;
 }
 
 #[tokio::test]
@@ -272,8 +278,8 @@ async fn a_stream_cut_inside_an_event_is_aborted() {
         begun[..begun.len() - half].to_owned()
     };
     let ways: Vec<_> = CUT.into_iter().chain([Way::LastChunk]).collect();
-    each(&MODELS, &ways, half, Case::is_aborted).await;
-    each(&[PLAIN], &CUT, half, Case::is_aborted).await;
+    each(&MODELS, &ways, half, |case, end| case.is_aborted(end)).await;
+    each(&[PLAIN], &CUT, half, |case, end| case.is_aborted(end)).await;
 }
 
 #[tokio::test]
@@ -351,7 +357,7 @@ async fn any_other_body_that_is_cut_is_aborted() {
         ..PLAIN
     };
     let large = |_: &Api| "{\"a\":1}".repeat(20_000);
-    each(&[file], &CUT, large, Case::is_aborted).await;
+    each(&[file], &CUT, large, |case, end| case.is_aborted(end)).await;
 }
 
 #[tokio::test]

@@ -22,8 +22,6 @@ use super::wire::{Body, Head};
 pub struct Request {
     /// Which connection brought it, from 0.
     pub connection: usize,
-    /// When its head was whole.
-    pub at: Instant,
     /// Its head.
     pub head: Head,
     /// Its body, without framing.
@@ -37,8 +35,6 @@ pub struct Request {
 pub struct Left {
     /// When the backend saw it.
     pub at: Instant,
-    /// Whether it was reset.
-    pub reset: bool,
     /// Bytes that had come since the last request was read.
     pub bytes: u64,
 }
@@ -170,7 +166,6 @@ impl Peer {
     /// Reads a whole request; none when the gateway closed instead.
     pub async fn request(&mut self) -> Option<Request> {
         let head = self.head().await?;
-        let at = Instant::now();
         let mut body = head.request_body();
         let mut bytes = BytesMut::new();
         loop {
@@ -178,7 +173,6 @@ impl Peer {
             if let Body::Over(trailers) = body {
                 let request = Request {
                     connection: self.number,
-                    at,
                     head,
                     body: bytes.freeze(),
                     trailers,
@@ -248,11 +242,6 @@ impl Peer {
         drop(self);
     }
 
-    /// Closes the sending side only.
-    pub async fn half_close(&mut self) {
-        let _ = self.stream.shutdown().await;
-    }
-
     /// Closes with a reset. What was sent may be lost, as it may with a real one.
     pub fn reset(self) {
         self.stream.set_zero_linger().unwrap();
@@ -271,7 +260,6 @@ impl Peer {
                 Ok(0) => {
                     return Left {
                         at: Instant::now(),
-                        reset: false,
                         bytes,
                     };
                 }
@@ -279,7 +267,6 @@ impl Peer {
                 Err(_) => {
                     return Left {
                         at: Instant::now(),
-                        reset: true,
                         bytes,
                     };
                 }

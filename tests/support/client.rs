@@ -1,6 +1,6 @@
 //! A client that owns every byte: raw TCP, HTTP/1.1 and HTTP/1.0, one request after the other.
 //!
-//! It tells how a body ended (the design's promise is about endings), and when each read came.
+//! It tells how a body ended (the design's promise is about endings).
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -102,8 +102,6 @@ impl Ended {
 pub struct Piece {
     /// The data, without framing.
     pub data: Bytes,
-    /// When it was read.
-    pub at: Instant,
 }
 
 /// A whole answer.
@@ -248,7 +246,6 @@ impl Client {
         if !self.unread.is_empty() {
             return Some(Piece {
                 data: self.unread.split().freeze(),
-                at: Instant::now(),
             });
         }
         loop {
@@ -261,10 +258,7 @@ impl Client {
                 });
             }
             if !data.is_empty() {
-                return Some(Piece {
-                    data,
-                    at: Instant::now(),
-                });
+                return Some(Piece { data });
             }
             if self.ended.is_some() {
                 return None;

@@ -13,8 +13,6 @@ use super::limit::within;
 pub struct Gateway {
     /// Where clients connect.
     pub address: SocketAddr,
-    /// Where operators connect, if the configuration says so.
-    pub admin: Option<SocketAddr>,
     running: deltaway::app::Running,
 }
 
@@ -64,7 +62,6 @@ impl Gateway {
         let running = deltaway::app::start(config).expect("a gateway");
         Self {
             address: running.address,
-            admin: running.admin,
             running,
         }
     }
@@ -81,6 +78,7 @@ impl Gateway {
 
     /// Drains and stops.
     pub async fn stop(self) {
-        within("the gateway to drain", self.running.stop()).await;
+        let stopping = tokio::task::spawn_blocking(|| self.running.stop());
+        within("the gateway to drain", stopping).await.unwrap();
     }
 }

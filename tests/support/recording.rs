@@ -10,8 +10,6 @@ use serde_json::Value;
 pub struct Recording {
     /// Its folder, such as `openai/chat-text-0123`.
     pub name: String,
-    /// The dialect its index names.
-    pub dialect: String,
     /// The status of the answer.
     pub status: u16,
     /// The content type of the answer, where one is known.
@@ -68,16 +66,14 @@ fn read(root: &Path, folder: &Path) -> Recording {
         .map(|entry| entry.unwrap().path())
         .find(|path| path.file_stem().is_some_and(|stem| stem == "response"))
         .unwrap_or_else(|| panic!("{name} has no response"));
-    let url: http::Uri = request["url"].as_str().unwrap().parse().unwrap();
     Recording {
         name: name.to_owned(),
-        dialect: meta["dialect"].as_str().unwrap().to_owned(),
         status: u16::try_from(meta["status"].as_u64().unwrap()).unwrap(),
         content_type: meta["response_content_type"]
             .as_str()
             .map(|value| value.trim_end_matches(" (assumed)").to_owned()),
         method: request["method"].as_str().unwrap().to_owned(),
-        target: url.path_and_query().unwrap().to_string(),
+        target: target(request["url"].as_str().unwrap()),
         request: match &request["body"] {
             Value::Null => Vec::new(),
             Value::String(text) => text.clone().into_bytes(),
@@ -86,6 +82,13 @@ fn read(root: &Path, folder: &Path) -> Recording {
         body: fs::read(answer).unwrap(),
         meta,
     }
+}
+
+/// Path and query of a URL. Placeholders of the recorders, such as `<KEY>`, lose what no URL may hold.
+fn target(url: &str) -> String {
+    let behind = url.split_once("://").expect("a whole URL").1;
+    let path = &behind[behind.find('/').expect("a path")..];
+    path.replace(['<', '>', '{', '}', ' '], "_")
 }
 
 fn json(path: &Path) -> Value {

@@ -1,0 +1,78 @@
+//! Proof that the checks can fail: a doctored stream must be found out.
+//!
+//! Invariant: `smoke` runs this first, so that "nothing lost" is never said by a blind checker. It
+//! stands here and not in unit tests because a program without a test harness has none.
+
+use crate::error::{LoadError, Result};
+use crate::event::{CLOSING, EventChunk, EventReader};
+use crate::tally::{Follower, Tally};
+use crate::wire::{Body, Framing};
+
+/// An error unless framing and events survive every split, and each kind of damage is seen.
+pub fn self_check() -> Result<()> {
+    let bytes = stream(&[0, 1, 2]);
+    for split in 0..=bytes.len() {
+        let found = follow(&bytes, split)?;
+        expect(
+            found == (4, 0, 0),
+            &format!("a whole stream split at {split}"),
+            found,
+        )?;
+    }
+    for (sequences, missing, out_of_turn) in [
+        (&[0, 2][..], 1, 0),
+        (&[0, 1], 1, 0),
+        (&[0, 1, 1, 2], 0, 1),
+        (&[0, 2, 1], 1, 1),
+    ] {
+        let bytes = stream(sequences);
+        let found = follow(&bytes, bytes.len() / 2)?;
+        let wanted = (sequences.len() as u64 + 1, missing, out_of_turn);
+        expect(found == wanted, &format!("the stream {sequences:?}"), found)?;
+    }
+    let cut = follow(&bytes[..bytes.len() - 5], 100);
+    expect(cut.is_err(), "a stream without its last chunk", (0, 0, 0))
+}
+
+/// Events, missing, out of turn.
+type Found = (u64, u64, u64);
+
+fn expect(holds: bool, what: &str, found: Found) -> Result<()> {
+    if holds {
+        return Ok(());
+    }
+    let (events, missing, turn) = found;
+    Err(LoadError::Failed(format!(
+        "the checker itself is wrong on {what}: {events} events, {missing} missing, {turn} out of turn"
+    )))
+}
+
+fn stream(sequences: &[u64]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for sequence in sequences {
+        bytes.extend_from_slice(EventChunk::new().numbered(*sequence, 1));
+    }
+    bytes.extend_from_slice(format!("{:x}\r\n", CLOSING.len()).as_bytes());
+    bytes.extend_from_slice(CLOSING);
+    bytes.extend_from_slice(b"\r\n0\r\n\r\n");
+    bytes
+}
+
+/// Follows a stream of three planned events that arrives in two pieces.
+fn follow(bytes: &[u8], split: usize) -> Result<Found> {
+    let tally = Tally::new()?;
+    let mut follower = Follower::new(&tally, 0, false);
+    let mut reader = EventReader::default();
+    let mut body = Body::new(Framing::Chunked);
+    for piece in [&bytes[..split], &bytes[split..]] {
+        body.feed(piece, &mut |data| {
+            reader.feed(data, &mut |seen| follower.saw(seen))
+        })?;
+    }
+    if !body.is_done() {
+        return Err(LoadError::Wire("cut".into()));
+    }
+    follower.ended(3);
+    let counts = tally.counts();
+    Ok((counts.events, counts.missing, counts.out_of_turn))
+}
