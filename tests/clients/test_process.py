@@ -139,6 +139,7 @@ def test_explain_names_route_and_upstream() -> None:
 
 
 def test_the_embedded_demo_answers_the_sdk(program: StartProgram, tmp_path: Path) -> None:
+    until(lambda: not accepts(9090), "port 9090, where the shipped configuration's admin listener goes, to be free")
     address = f"127.0.0.1:{free_port()}"
     running = program([binary()], env={"DELTAWAY_LISTEN": address}, cwd=tmp_path, read=False)
 
