@@ -129,10 +129,8 @@ async fn chunk_extensions_and_upper_case_sizes_are_understood() {
     let mut whole = wire::head("HTTP/1.1 200 OK", &fields);
     whole.extend_from_slice(b"A;name=\"v;a\"\r\n0123456789\r\n00005\r\nhello\r\n0;last\r\n\r\n");
     let (status, body, ended) = got(whole, false).await;
-    assert_eq!(
-        (status, &body[..], ended),
-        (200, &b"0123456789hello"[..], Ended::LastChunk(vec![]))
-    );
+    assert_eq!((status, &body[..]), (200, &b"0123456789hello"[..]));
+    assert!(ended.is_clean(), "{ended:?}");
 }
 
 #[tokio::test]
@@ -145,8 +143,9 @@ async fn an_endless_size_line_is_not_gathered_for_ever() {
     peer.send(b"5;").await;
     peer.flood(&[b'a'; 10_000], Duration::from_secs(1)).await;
     peer.left().await;
-    client.head().await;
-    assert!(!client.rest().await.1.is_clean());
+    let status = client.head().await.status();
+    let ended = client.rest().await.1;
+    assert!(status == 502 || !ended.is_clean(), "{status} {ended:?}");
 }
 
 #[tokio::test]

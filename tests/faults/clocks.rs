@@ -141,10 +141,13 @@ async fn a_client_that_reads_slowly_is_not_given_up() {
     client.head().await;
     let mut ticks = tokio::time::interval(Duration::from_millis(100));
     let mut total = 0;
-    // A while in small sips, far longer than the limit in all, then the rest at once.
-    for _ in 0..20 {
+    // A while in sips that the kernel passes on as room, far longer than the limit in all; then the
+    // rest at once.
+    for sip in 1..=20 {
         ticks.tick().await;
-        total += client.piece().await.expect("a stream").data.len();
+        while total < sip * 300_000 {
+            total += client.piece().await.expect("a stream").data.len();
+        }
     }
     let (rest, ended) = client.rest().await;
     assert_eq!(total + rest.len(), 600 * 16_008);

@@ -134,7 +134,7 @@ async fn with_a_request_body_that_the_backend_has_not_read() {
 #[tokio::test]
 async fn with_a_request_body_still_on_its_way_and_the_answer_begun() {
     tries(async |gateway, backend| {
-        let ask = Ask::new("POST", "/file").field("Content-Length: 1000");
+        let ask = Ask::new("POST", "/file").field("Content-Length: 1000000");
         let mut client = gateway.asking(&ask).await;
         client.send(b"some of it").await;
         let mut peer = backend.accept().await;

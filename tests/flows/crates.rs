@@ -64,7 +64,8 @@ async fn async_openai_reads_a_recorded_stream_to_its_end() {
         .find(|recording| recording.name.starts_with("openai/chat-text"))
         .expect("a chat of OpenAI's");
     let pieces = recording.body.chunks(37).map(<[u8]>::to_vec).collect();
-    let gateway = gateway(&streaming(pieces, true).await, "").await;
+    let backend = streaming(pieces, true).await;
+    let gateway = gateway(&backend, "").await;
     let client = openai(&gateway);
     let stream = within("a stream", client.chat().create_stream(request()))
         .await
@@ -89,7 +90,8 @@ async fn async_openai_raises_when_a_stream_was_cut() {
         .iter()
         .map(|event| event.as_bytes().to_vec())
         .collect();
-    let gateway = gateway(&streaming(pieces, false).await, "").await;
+    let backend = streaming(pieces, false).await;
+    let gateway = gateway(&backend, "").await;
     let client = openai(&gateway);
     let stream = within("a stream", client.chat().create_stream(request()))
         .await

@@ -2,7 +2,9 @@
 
 mod binary;
 mod callers;
+mod connections;
 mod crates;
+mod demo;
 mod fields;
 mod heartbeat;
 mod ordinary;

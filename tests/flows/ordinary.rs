@@ -186,12 +186,16 @@ async fn pipelined_requests_are_answered_in_order() {
 }
 
 #[tokio::test]
-async fn a_json_error_with_status_200_on_a_stream_passes_as_it_is() {
+async fn a_json_error_with_status_200_becomes_an_error_by_its_status_too() {
     let body = r#"{"error":{"message":"out of memory","type":"server_error","code":500}}"#;
     let backend = Backend::answering(wire::json(200, body)).await;
     let gateway = gateway(&backend, "").await;
     let answer = gateway.fetch(&crate::support::api::CHAT.ask()).await;
-    assert_eq!((answer.status(), answer.text()), (200, body.to_owned()));
+    assert_eq!(
+        (answer.status(), answer.text()),
+        (502, body.to_owned()),
+        "an SDK that waits for events would take it for an answer without any"
+    );
     assert_eq!(answer.ended, Ended::Length);
 }
 

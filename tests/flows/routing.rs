@@ -160,7 +160,13 @@ async fn a_model_beyond_the_bound_is_refused() {
         taken(&gateway, &Ask::post("/v1/chat/completions", &body)).await,
         "413"
     );
+    // Also where it stands in front: a second one could follow behind the bound.
     let body = format!("{{\"model\":\"gpt-4o\",\"x\":\"{}\"}}", "A".repeat(5_000));
+    assert_eq!(
+        taken(&gateway, &Ask::post("/v1/chat/completions", &body)).await,
+        "413"
+    );
+    let body = format!("{{\"x\":\"{}\",\"model\":\"gpt-4o\"}}", "A".repeat(500));
     assert_eq!(
         taken(&gateway, &Ask::post("/v1/chat/completions", &body)).await,
         "gpt"

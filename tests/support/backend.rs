@@ -20,8 +20,6 @@ use super::wire::{Body, Head};
 /// One request as the backend saw it.
 #[derive(Debug, Clone)]
 pub struct Request {
-    /// Which connection brought it, from 0.
-    pub connection: usize,
     /// Its head.
     pub head: Head,
     /// Its body, without framing.
@@ -149,6 +147,7 @@ pub struct Peer {
     pub number: usize,
     stream: TcpStream,
     buffer: BytesMut,
+    flooded: usize,
     seen: Arc<Mutex<Vec<Request>>>,
 }
 
@@ -159,6 +158,7 @@ impl Peer {
             number,
             stream,
             buffer: BytesMut::new(),
+            flooded: 0,
             seen,
         }
     }
@@ -172,7 +172,6 @@ impl Peer {
             bytes.extend_from_slice(&body.take(&mut self.buffer));
             if let Body::Over(trailers) = body {
                 let request = Request {
-                    connection: self.number,
                     head,
                     body: bytes.freeze(),
                     trailers,
@@ -226,12 +225,17 @@ impl Peer {
         self.send(super::wire::chunk(data)).await
     }
 
-    /// Sends as much as the gateway takes until it has taken nothing for `quiet`; gives the count.
+    /// Sends `piece` over and over until the gateway has taken nothing for `quiet`; gives the count
+    /// of bytes. A further flood goes on where this one stopped, within the piece.
     pub async fn flood(&mut self, piece: &[u8], quiet: Duration) -> u64 {
         let mut sent = 0;
         loop {
-            match tokio::time::timeout(quiet, self.stream.write(piece)).await {
-                Ok(Ok(count)) => sent += count as u64,
+            let rest = &piece[self.flooded % piece.len()..];
+            match tokio::time::timeout(quiet, self.stream.write(rest)).await {
+                Ok(Ok(count)) => {
+                    self.flooded += count;
+                    sent += count as u64;
+                }
                 Ok(Err(_)) | Err(_) => return sent,
             }
         }
@@ -256,7 +260,7 @@ impl Peer {
         let mut bytes = self.buffer.len() as u64;
         loop {
             self.buffer.clear();
-            match self.stream.read_buf(&mut self.buffer).await {
+            match self.read().await {
                 Ok(0) => {
                     return Left {
                         at: Instant::now(),
@@ -282,8 +286,13 @@ impl Peer {
             && self.buffer.is_empty()
     }
 
+    async fn read(&mut self) -> io::Result<usize> {
+        self.buffer.reserve(16 * 1024);
+        self.stream.read_buf(&mut self.buffer).await
+    }
+
     async fn fill(&mut self) -> usize {
-        self.stream.read_buf(&mut self.buffer).await.unwrap_or(0)
+        self.read().await.unwrap_or(0)
     }
 }
 

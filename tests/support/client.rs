@@ -2,6 +2,7 @@
 //!
 //! It tells how a body ended (the design's promise is about endings).
 
+use std::io;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
@@ -205,6 +206,11 @@ impl Client {
         sent
     }
 
+    async fn read(&mut self) -> io::Result<usize> {
+        self.buffer.reserve(16 * 1024);
+        self.stream.read_buf(&mut self.buffer).await
+    }
+
     /// Reads the next head, interim ones too.
     pub async fn any_head(&mut self) -> Head {
         within("an answer's head", async {
@@ -212,7 +218,7 @@ impl Client {
                 if let Some(head) = Head::take(&mut self.buffer) {
                     return head;
                 }
-                let count = self.stream.read_buf(&mut self.buffer).await;
+                let count = self.read().await;
                 assert!(
                     matches!(count, Ok(1..)),
                     "the gateway left before a head: {count:?}, {:?}",
@@ -263,7 +269,7 @@ impl Client {
             if self.ended.is_some() {
                 return None;
             }
-            match self.stream.read_buf(&mut self.buffer).await {
+            match self.read().await {
                 Ok(0) if matches!(self.body, Body::UntilClose) => self.ended = Some(Ended::Closed),
                 Ok(0) => self.ended = Some(Ended::Cut),
                 Ok(_) => {}
@@ -341,7 +347,7 @@ impl Client {
         within("the gateway to leave", async {
             loop {
                 self.buffer.clear();
-                match self.stream.read_buf(&mut self.buffer).await {
+                match self.read().await {
                     Ok(0) => return false,
                     Ok(_) => {}
                     Err(_) => return true,

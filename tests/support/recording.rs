@@ -73,7 +73,8 @@ fn read(root: &Path, folder: &Path) -> Recording {
             .as_str()
             .map(|value| value.trim_end_matches(" (assumed)").to_owned()),
         method: request["method"].as_str().unwrap().to_owned(),
-        target: target(request["url"].as_str().unwrap()),
+        target: target(request["url"].as_str().unwrap())
+            .unwrap_or_else(|| usual_target(meta["dialect"].as_str().unwrap()).to_owned()),
         request: match &request["body"] {
             Value::Null => Vec::new(),
             Value::String(text) => text.clone().into_bytes(),
@@ -84,11 +85,23 @@ fn read(root: &Path, folder: &Path) -> Recording {
     }
 }
 
-/// Path and query of a URL. Placeholders of the recorders, such as `<KEY>`, lose what no URL may hold.
-fn target(url: &str) -> String {
-    let behind = url.split_once("://").expect("a whole URL").1;
-    let path = &behind[behind.find('/').expect("a path")..];
-    path.replace(['<', '>', '{', '}', ' '], "_")
+/// Path and query of a URL, if it has any. Placeholders of the recorders, such as `<KEY>`, lose what no URL may hold.
+fn target(url: &str) -> Option<String> {
+    let behind = url.split_once("://").map_or(url, |(_, behind)| behind);
+    let path = &behind[behind.find('/')?..];
+    Some(path.replace(['<', '>', '{', '}', ' '], "_"))
+}
+
+/// Where a dialect is usually spoken, for recordings that do not say.
+fn usual_target(dialect: &str) -> &'static str {
+    match dialect {
+        "openai-chat" => "/v1/chat/completions",
+        "openai-completions" => "/v1/completions",
+        "openai-responses" => "/v1/responses",
+        "anthropic-messages" => "/v1/messages",
+        "gemini" => "/v1beta/models/gemini:streamGenerateContent?alt=sse",
+        _ => "/stream",
+    }
 }
 
 fn json(path: &Path) -> Value {
