@@ -10,8 +10,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import enum
+import fcntl
 import socket
 import struct
+import termios
 import threading
 from collections.abc import Callable, Coroutine, Iterable
 from concurrent.futures import Future
@@ -222,9 +224,11 @@ class _Connection:
         self.writer.write(data)
         await self.writer.drain()
 
-    def reset(self) -> None:
-        """Ends the connection with RST instead of FIN."""
+    async def reset(self) -> None:
+        """Ends the connection with RST instead of FIN, once the peer's kernel has all that was written."""
         raw = self.writer.get_extra_info("socket")
+        while fcntl.ioctl(raw.fileno(), termios.TIOCOUTQ, b"\0" * 4) != b"\0" * 4:
+            await asyncio.sleep(0.001)
         raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.writer.transport.abort()
 
@@ -277,7 +281,7 @@ async def _end(script: Script, connection: _Connection) -> bool:
     if script.ending is Ending.SILENT:
         await asyncio.Event().wait()
     if script.ending is Ending.RESET:
-        connection.reset()
+        await connection.reset()
         return False
     if script.ending is Ending.CLOSED or script.framing == "close":
         return False

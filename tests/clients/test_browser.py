@@ -14,7 +14,7 @@ import recordings
 from backend import Backend, Ending, Exchange, Script
 from conftest import StartBackend, StartGateway
 from gateway import binary, event_route, model_route, status_of
-from processes import ROOT, Program, free_port, until
+from processes import ROOT, Program, accepts, free_port, until
 
 BLANK = Script([b"<!doctype html><title>blank</title>"], content_type="text/html", framing="length")
 
@@ -252,6 +252,7 @@ DEMO_PAGE = """
 def test_the_demo_page_shows_a_stream_and_its_times(
     browse: OpenPage, program: Callable[..., Program]
 ) -> None:
+    until(lambda: not accepts(9090), "port 9090, where the shipped configuration's admin listener goes, to be free")
     port = free_port()
     url = f"http://127.0.0.1:{port}"
     running = program(

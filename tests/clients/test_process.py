@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 import signal
 import subprocess
 import urllib.request
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -19,9 +22,11 @@ from sdks import Job, run_python
 from test_curl import CUT_OFF, TICKS
 
 
-def command(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+def command(*arguments: str | Path, env: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
     """Runs the binary to its end."""
-    return subprocess.run([binary(), *arguments], capture_output=True, text=True, timeout=LIMIT)
+    return subprocess.run(
+        [binary(), *arguments], capture_output=True, text=True, timeout=LIMIT, env={**os.environ, **(env or {})}
+    )
 
 
 def test_sigterm_lets_a_running_stream_finish(
@@ -114,7 +119,9 @@ def test_check_accepts_every_shipped_configuration() -> None:
     shipped = sorted((ROOT / "config").glob("*.toml"))
     assert ROOT / "config" / "deltaway.toml" in shipped
     for config in shipped:
-        checked = command("check", "--config", config)
+        # What its reader is told to set.
+        variables = re.findall(r"\$\{(\w+)\}", config.read_text())
+        checked = command("check", "--config", config, env=dict.fromkeys(variables, "a-value"))
         assert checked.returncode == 0, f"{config}: {checked.stdout}{checked.stderr}"
 
 
@@ -132,6 +139,7 @@ def test_explain_names_route_and_upstream() -> None:
 
 
 def test_the_embedded_demo_answers_the_sdk(program: StartProgram, tmp_path: Path) -> None:
+    until(lambda: not accepts(9090), "port 9090, where the shipped configuration's admin listener goes, to be free")
     address = f"127.0.0.1:{free_port()}"
     running = program([binary()], env={"DELTAWAY_LISTEN": address}, cwd=tmp_path, read=False)
 

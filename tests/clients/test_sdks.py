@@ -7,6 +7,7 @@ exception that the SDK has for it.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -18,8 +19,6 @@ from conftest import StartBackend, StartGateway
 from gateway import model_route
 from processes import Program
 from sdks import CALLS, Job, Report, Run, run_node, run_python
-
-import json
 
 DIALECTS = list(CALLS)
 
@@ -248,13 +247,13 @@ def test_the_backends_own_refusal_is_passed_on(
     assert through.error.status == recording.status
 
 
-def test_an_error_with_status_200_is_passed_on(run: Run, backend: StartBackend, gateway: StartGateway) -> None:
+@pytest.mark.parametrize("stream", [True, False], ids=["stream", "document"])
+def test_an_error_with_status_200_raises(
+    stream: bool, run: Run, backend: StartBackend, gateway: StartGateway
+) -> None:
     error = b'{"error":{"message":"the model is loading","type":"server_error","code":null}}'
     source = backend(Script([error], content_type="application/json", framing="length"))
-    url = gateway(model_route(source.url)).url
-    for stream in (True, False):
-        direct, through = run([Job("chat", source.url, stream=stream), Job("chat", url, stream=stream)])
-        assert through == direct
+    assert "the model is loading" in refused(run, "openai-chat", gateway(model_route(source.url)).url, 502, stream=stream)
 
 
 # --- Leaving.
