@@ -10,6 +10,7 @@ use std::sync::Arc;
 use super::*;
 
 mod bad;
+mod bad_routes;
 mod good;
 mod shipped;
 
