@@ -138,8 +138,7 @@ pub async fn answers(target: &Arc<Target>, sizes: &Sizes, meter: Option<&Meter>)
     let (from, to, tally, done) = closed_loop(
         target,
         request,
-        sizes.connections,
-        seconds,
+        (sizes.connections, seconds),
         meter,
         |tally| tally.counts().answers,
     )
@@ -168,8 +167,7 @@ pub async fn bulk(target: &Arc<Target>, sizes: &Sizes, meter: Option<&Meter>) ->
     let (from, to, _, bytes) = closed_loop(
         target,
         request,
-        sizes.bulk_connections,
-        sizes.bulk_seconds,
+        (sizes.bulk_connections, sizes.bulk_seconds),
         meter,
         |tally| tally.counts().bytes,
     )
@@ -227,8 +225,7 @@ pub async fn idle(target: &Arc<Target>, sizes: &Sizes, meter: Option<&Meter>) ->
 async fn closed_loop(
     target: &Arc<Target>,
     request: Vec<u8>,
-    connections: u64,
-    seconds: f64,
+    (connections, seconds): (u64, f64),
     meter: Option<&Meter>,
     count: fn(&Tally) -> u64,
 ) -> Result<(Reading, Reading, Arc<Tally>, u64)> {

@@ -5,7 +5,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use tokio::runtime::{Builder, Runtime};
@@ -132,24 +132,47 @@ impl Running {
     pub fn stop(mut self) {
         self.ready.store(false, Ordering::Relaxed);
         self.shutdown.send_replace(Shutdown::Drain);
-        let shutdown = self.shutdown.clone();
-        let (limit, last) = (self.drain, self.threads.pop());
-        // The limit is kept by a thread of its own that ends early when all workers have.
-        let (done, waiting) = std::sync::mpsc::channel::<()>();
-        let limiter = std::thread::spawn(move || {
-            if waiting.recv_timeout(limit) == Err(std::sync::mpsc::RecvTimeoutError::Timeout) {
-                shutdown.send_replace(Shutdown::Now);
-            }
-        });
+        let limiter = Limiter::start(self.drain, self.shutdown.clone());
+        // The last one serves operators, who may ask for as long as anything runs.
+        let last = self.threads.pop();
         for thread in self.threads.drain(..) {
             let _ = thread.join();
         }
-        drop(done);
-        let _ = limiter.join();
+        limiter.end();
         self.shutdown.send_replace(Shutdown::Now);
         if let Some(last) = last {
             let _ = last.join();
         }
+    }
+}
+
+/// Keeps the drain's limit in a thread of its own, which ends early when all workers have.
+struct Limiter {
+    thread: JoinHandle<()>,
+    over: Arc<AtomicBool>,
+}
+
+impl Limiter {
+    fn start(limit: Duration, shutdown: watch::Sender<Shutdown>) -> Self {
+        let over = Arc::new(AtomicBool::new(false));
+        let told = over.clone();
+        let thread = std::thread::spawn(move || {
+            let until = Instant::now() + limit;
+            while let Some(left) = until.checked_duration_since(Instant::now()) {
+                if told.load(Ordering::Acquire) {
+                    return;
+                }
+                std::thread::park_timeout(left);
+            }
+            shutdown.send_replace(Shutdown::Now);
+        });
+        Self { thread, over }
+    }
+
+    fn end(self) {
+        self.over.store(true, Ordering::Release);
+        self.thread.thread().unpark();
+        let _ = self.thread.join();
     }
 }
 

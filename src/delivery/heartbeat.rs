@@ -74,14 +74,19 @@ impl SilenceClock {
 
     /// Call when the upstream has nothing: ready when something is due. After
     /// [`Silence::HeartbeatDue`] the next one is due a whole interval later, sent or not.
+    ///
+    /// Always to be called by the same task: while the timer runs, it is not asked to wake again.
     pub fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Silence> {
-        let mut now = Instant::now();
-        let silent = *self.silent.get_or_insert(now);
+        let silent = *self.silent.get_or_insert_with(Instant::now);
+        // What is due only ever moves away from the moment the timer was set for.
+        if self.timer.as_ref().is_some_and(|timer| !timer.is_elapsed()) {
+            return Poll::Pending;
+        }
         loop {
-            let (due, what) = match self.next(silent) {
-                Some(next) => next,
-                None => return Poll::Pending,
+            let Some((due, what)) = self.next(silent) else {
+                return Poll::Pending;
             };
+            let now = Instant::now();
             if due <= now {
                 if what == Silence::HeartbeatDue {
                     self.beaten = Some(now);
@@ -91,14 +96,12 @@ impl SilenceClock {
             let timer = self
                 .timer
                 .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(due)));
-            if timer.deadline() > due || timer.is_elapsed() {
+            if timer.deadline() != due {
                 timer.as_mut().reset(due);
             }
             if timer.as_mut().poll(cx).is_pending() {
                 return Poll::Pending;
             }
-            // It may have fired for an earlier moment than is due now: look again.
-            now = Instant::now();
         }
     }
 

@@ -2,6 +2,7 @@
 //! what only the socket knows: that the client hung up though its bytes are not read yet, that it
 //! takes nothing, and that its close has to be a reset.
 
+use std::cell::RefCell;
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -23,8 +24,9 @@ const GATHERED: usize = 1024;
 
 thread_local! {
     /// One buffer a worker: bytes go from it to the server's own buffer, which is sized for a head.
-    static READ_BUFFER: std::cell::RefCell<Box<[u8]>> =
-        std::cell::RefCell::new(vec![0; READ_SIZE].into_boxed_slice());
+    static READ_BUFFER: RefCell<Box<[u8]>> = RefCell::new(vec![0; READ_SIZE].into_boxed_slice());
+    /// Small writes are gathered here.
+    static WRITE_BUFFER: RefCell<[u8; GATHERED]> = const { RefCell::new([0; GATHERED]) };
 }
 
 /// What a connection is doing, and since when.
@@ -295,14 +297,15 @@ impl Write for ClientIo {
         }
         // An event is three slices, its chunk's frame included: copying them together costs less
         // than the kernel's walk over them.
-        let mut gathered = [0; GATHERED];
-        let mut end = 0;
-        for slice in slices {
-            gathered[end..end + slice.len()].copy_from_slice(slice);
-            end += slice.len();
-        }
-        self.get_mut()
-            .poll_wrote(cx, |tcp| tcp.try_write(&gathered[..end]))
+        WRITE_BUFFER.with_borrow_mut(|gathered| {
+            let mut end = 0;
+            for slice in slices {
+                gathered[end..end + slice.len()].copy_from_slice(slice);
+                end += slice.len();
+            }
+            self.get_mut()
+                .poll_wrote(cx, |tcp| tcp.try_write(&gathered[..end]))
+        })
     }
 
     fn is_write_vectored(&self) -> bool {

@@ -33,13 +33,17 @@ pub(super) enum Source {
     Awaited(Awaited),
 }
 
+/// Ends when the client hangs up.
+type HungUp = Pin<Box<dyn Future<Output = ()> + Send>>;
+
 /// An upstream's body on its way to the client.
 pub(super) struct Direct {
     source: Source,
     watcher: Watcher,
     clock: SilenceClock,
     state: State,
-    hung_up: Pin<Box<dyn Future<Output = ()> + Send>>,
+    /// Wakes the task when the client hangs up; set when it is first waited for.
+    hung_up: Option<HungUp>,
     record: Box<Record>,
 }
 
@@ -71,13 +75,12 @@ impl Direct {
         clock: SilenceClock,
         record: Box<Record>,
     ) -> Self {
-        let hung_up = Box::pin(record.socket().clone().hung_up());
         Self {
             source,
             watcher,
             clock,
             state: State::Open,
-            hung_up,
+            hung_up: None,
             record,
         }
     }
@@ -171,7 +174,7 @@ impl Direct {
     fn poll_silence(&mut self, cx: &mut Context<'_>) -> Poll<Option<Frame<Bytes>>> {
         let silence = match self.clock.poll(cx) {
             Poll::Ready(silence) => silence,
-            Poll::Pending if self.hung_up.as_mut().poll(cx).is_ready() => {
+            Poll::Pending if self.poll_hung_up(cx).is_ready() => {
                 self.state = State::Aborting { turned: true };
                 return Poll::Ready(None);
             }
@@ -189,6 +192,17 @@ impl Direct {
                 format!("the answer took longer than {limit:?}")
             }),
         })
+    }
+
+    /// Whether the client has closed. The waiting is set up once; from then on it is a look at a flag,
+    /// and the task, which is always the same, is woken when the flag changes.
+    fn poll_hung_up(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.hung_up.is_some() {
+            let gone = self.record.socket().is_hung_up();
+            return if gone { Poll::Ready(()) } else { Poll::Pending };
+        }
+        let waiting: HungUp = Box::pin(self.record.socket().clone().hung_up());
+        self.hung_up.insert(waiting).as_mut().poll(cx)
     }
 
     fn heartbeat(&mut self) -> Option<Frame<Bytes>> {
@@ -316,7 +330,7 @@ impl Direct {
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }
-        if self.record.socket().is_blocked() && self.hung_up.as_mut().poll(cx).is_pending() {
+        if self.record.socket().is_blocked() && self.poll_hung_up(cx).is_pending() {
             return Poll::Pending;
         }
         if self.record.version() == Version::HTTP_10 {

@@ -20,7 +20,7 @@ use super::{answer, tunnel};
 use crate::config::{Clocks, Dialect, ResolvedClocks};
 use crate::dialect::{Facts, rename_model};
 use crate::edge::hop;
-use crate::upstream::{Asked, Pool, Upload};
+use crate::upstream::{Ask, Asked, Pool, Upload};
 
 /// A request that is to be relayed: routed, let in, its forwarding headers set.
 pub struct Order {
@@ -174,7 +174,12 @@ async fn ask(mut order: Box<Order>, events: bool) -> Result<Reached, Refusal> {
         }
         outgoing = outgoing.for_hop(&hop);
         let mut body = renamed(&mut upload, facts.as_ref(), entry.model.as_deref());
-        match entry.group.ask(pool, &clocks, &outgoing, &mut body).await {
+        let ask = Ask {
+            pool,
+            clocks: &clocks,
+            request: &outgoing,
+        };
+        match entry.group.ask(&ask, &mut body).await {
             Ok(asked) => {
                 return Ok(Reached {
                     asked,

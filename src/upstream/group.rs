@@ -63,6 +63,16 @@ pub trait BuildHead {
     fn build(&self, endpoint: &Endpoint, body: Announced) -> BytesMut;
 }
 
+/// A request to a group, but for its body.
+pub struct Ask<'a> {
+    /// The worker's connections.
+    pub pool: &'a Arc<Pool>,
+    /// How long things may take.
+    pub clocks: &'a ResolvedClocks,
+    /// Writes the head.
+    pub request: &'a (dyn BuildHead + Sync),
+}
+
 /// An answer, and who gave it.
 #[derive(Debug)]
 pub struct Asked {
@@ -70,6 +80,14 @@ pub struct Asked {
     pub endpoint: Arc<Endpoint>,
     /// Its answer.
     pub answer: Answer,
+}
+
+impl std::fmt::Debug for Ask<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Ask")
+            .field("clocks", &self.clocks)
+            .finish_non_exhaustive()
+    }
 }
 
 impl std::fmt::Debug for Group {
@@ -83,16 +101,14 @@ impl std::fmt::Debug for Group {
 
 impl Group {
     /// Sends a request to the endpoint whose turn it is, and on to the next ones while no
-    /// connection can be made.
+    /// connection can be made. `upload` stays with the caller while it was not used.
     ///
     /// # Errors
     ///
-    /// The last endpoint's [`UpstreamFault`]; with it `upload`, if it was not used.
+    /// The last endpoint's [`UpstreamFault`].
     pub async fn ask(
         &self,
-        pool: &Arc<Pool>,
-        clocks: &ResolvedClocks,
-        request: &(dyn BuildHead + Sync),
+        ask: &Ask<'_>,
         upload: &mut Option<Upload>,
     ) -> Result<Asked, UpstreamFault> {
         let started = Instant::now();
@@ -101,28 +117,21 @@ impl Group {
         loop {
             let endpoint = &self.endpoints[first.wrapping_add(tries) % self.endpoints.len()];
             tries += 1;
-            let limit = clocks.first_byte.unwrap_or(FOREVER);
-            let outcome = timeout_at(
-                started + limit,
-                self.attempt(endpoint, pool, clocks.connect, request, upload),
-            )
-            .await
-            .unwrap_or(Err(Reason::FirstByteTimeout(limit)));
+            let limit = ask.clocks.first_byte.unwrap_or(FOREVER);
+            let outcome = timeout_at(started + limit, self.attempt(endpoint, ask, upload))
+                .await
+                .unwrap_or(Err(Reason::FirstByteTimeout(limit)));
             match outcome {
                 Ok(answer) => {
-                    return Ok(Asked {
-                        endpoint: endpoint.clone(),
-                        answer,
-                    });
+                    let endpoint = endpoint.clone();
+                    return Ok(Asked { endpoint, answer });
                 }
                 Err(reason) if reason.before_request() && tries < self.endpoints.len() => {
                     tracing::warn!(endpoint = %endpoint.name, %reason, "endpoint not reached, trying the next");
                 }
                 Err(reason) => {
-                    return Err(UpstreamFault {
-                        endpoint: endpoint.name.clone(),
-                        reason,
-                    });
+                    let endpoint = endpoint.name.clone();
+                    return Err(UpstreamFault { endpoint, reason });
                 }
             }
         }
@@ -131,9 +140,7 @@ impl Group {
     async fn attempt(
         &self,
         endpoint: &Arc<Endpoint>,
-        pool: &Arc<Pool>,
-        connect_limit: Option<Duration>,
-        request: &(dyn BuildHead + Sync),
+        ask: &Ask<'_>,
         upload: &mut Option<Upload>,
     ) -> Result<Answer, Reason> {
         // A body that can be sent only once is not risked on a connection that may be closed.
@@ -141,24 +148,24 @@ impl Group {
             Some(Upload::Kept(body)) => Some(body.clone()),
             _ => None,
         };
-        let reused = kept.as_ref().and_then(|_| pool.take(endpoint.number));
+        let reused = kept.as_ref().and_then(|_| ask.pool.take(endpoint.number));
         let home = Home {
-            pool: pool.clone(),
+            pool: ask.pool.clone(),
             endpoint: endpoint.number,
             room: self.pool_idle,
             keep: self.pool_keep,
         };
         if let (Some(connection), Some(body)) = (reused, kept) {
-            match send(connection, request, endpoint, Upload::Kept(body)).await {
+            match send(connection, ask.request, endpoint, Upload::Kept(body)).await {
                 Ok(answer) => return Ok(answer_from(answer, home)),
                 Err(fault) if fault.stale => {}
                 Err(fault) => return Err(fault.reason),
             }
         }
         // Boxed: rare, and large beside what a kept connection needs.
-        let connection = Box::pin(self.open(endpoint, connect_limit)).await?;
+        let connection = Box::pin(self.open(endpoint, ask.clocks.connect)).await?;
         let upload = upload.take().unwrap_or(Upload::Kept(Bytes::new()));
-        match send(connection, request, endpoint, upload).await {
+        match send(connection, ask.request, endpoint, upload).await {
             Ok(answer) => Ok(answer_from(answer, home)),
             Err(fault) => Err(fault.reason),
         }

@@ -13,7 +13,7 @@ mod transport;
 
 pub use connect::{Place, TlsFault, tls};
 pub use fault::{Reason, UploadFault, UpstreamFault};
-pub use group::{Asked, BuildHead, Endpoint, Group};
+pub use group::{Ask, Asked, BuildHead, Endpoint, Group};
 pub use h1::{Announced, Answer, AnswerBody, BodyEnd, Head, Piece, Upload, UploadBody, encode};
 pub use pool::Pool;
 pub use transport::Transport;

@@ -56,7 +56,7 @@ enum State {
     Length(u64),
     Close,
     Chunk(Chunk),
-    Trailers(Box<Vec<u8>>),
+    Trailers(Vec<u8>),
     Done(Option<Box<HeaderMap>>),
 }
 
@@ -163,30 +163,31 @@ impl Decoder {
         let mut gathered = Gathered::Nothing;
         let mut at = 0;
         while at < input.len() {
-            match &mut self.state {
+            let rest = &input[at..];
+            at += match &mut self.state {
                 State::Chunk(Chunk::Data(left)) => {
-                    let rest = &input[at..];
                     let taken = usize::try_from(*left).unwrap_or(usize::MAX).min(rest.len());
                     gathered.add(&rest[..taken], rest.len());
-                    at += taken;
                     *left -= taken as u64;
                     if *left == 0 {
                         self.state = State::Chunk(Chunk::DataReturn);
                     }
+                    taken
                 }
                 State::Chunk(chunk) => {
-                    self.state = step(*chunk, input[at])?;
-                    at += 1;
+                    let (taken, next) = frame(*chunk, rest)?;
+                    self.state = next;
+                    taken
                 }
                 State::Trailers(seen) => {
-                    let (taken, end) = trailers(seen, &input[at..])?;
-                    at += taken;
+                    let (taken, end) = trailers(seen, rest)?;
                     if let Some(fields) = end {
                         self.state = State::Done(fields);
                     }
+                    taken
                 }
                 State::Done(_) | State::Length(_) | State::Close => break,
-            }
+            };
         }
         Ok(Decoded {
             consumed: at,
@@ -226,45 +227,53 @@ impl<'a> Gathered<'a> {
     }
 }
 
-/// One byte of a chunk's frame (RFC 9112 §7.1).
-fn step(chunk: Chunk, byte: u8) -> Result<State, BadFraming> {
-    let next = match chunk {
-        Chunk::Size { value, digits } => match (char::from(byte).to_digit(16), byte) {
-            // Sixteen digits fill 64 bits.
-            (Some(_), _) if digits == 16 => return Err(BadFraming::Size),
-            (Some(digit), _) => Chunk::Size {
-                value: (value << 4) | u64::from(digit),
-                digits: digits + 1,
+/// The bytes of a chunk's frame up to its data, its end or the trailers (RFC 9112 §7.1): how many
+/// there are in `input`, and what follows them.
+fn frame(mut chunk: Chunk, input: &[u8]) -> Result<(usize, State), BadFraming> {
+    for (index, &byte) in input.iter().enumerate() {
+        chunk = match chunk {
+            Chunk::Size { value, digits } => size(value, digits, byte)?,
+            Chunk::Extension { value, seen } => match byte {
+                b'\r' => Chunk::SizeLineFeed { value },
+                b'\n' => return Err(BadFraming::LineEnd),
+                _ if seen == MAX_SIZE_LINE => return Err(BadFraming::SizeLine),
+                _ => Chunk::Extension {
+                    value,
+                    seen: seen + 1,
+                },
             },
-            (None, _) if digits == 0 => return Err(BadFraming::Size),
-            (None, b'\r') => Chunk::SizeLineFeed { value },
-            (None, b';' | b' ' | b'\t') => Chunk::Extension { value, seen: 1 },
-            (None, _) => return Err(BadFraming::Size),
-        },
-        Chunk::Extension { value, seen } => match byte {
-            b'\r' => Chunk::SizeLineFeed { value },
-            b'\n' => return Err(BadFraming::LineEnd),
-            _ if seen == MAX_SIZE_LINE => return Err(BadFraming::SizeLine),
-            _ => Chunk::Extension {
-                value,
-                seen: seen + 1,
+            Chunk::SizeLineFeed { value } => match (byte, value) {
+                (b'\n', 0) => return Ok((index + 1, State::Trailers(Vec::new()))),
+                (b'\n', _) => return Ok((index + 1, State::Chunk(Chunk::Data(value)))),
+                _ => return Err(BadFraming::LineEnd),
             },
-        },
-        Chunk::SizeLineFeed { value } => match (byte, value) {
-            (b'\n', 0) => return Ok(State::Trailers(Box::default())),
-            (b'\n', _) => Chunk::Data(value),
-            _ => return Err(BadFraming::LineEnd),
-        },
-        Chunk::DataReturn if byte == b'\r' => Chunk::DataLineFeed,
-        Chunk::DataLineFeed if byte == b'\n' => Chunk::Size {
-            value: 0,
-            digits: 0,
-        },
-        Chunk::DataReturn | Chunk::DataLineFeed => return Err(BadFraming::LineEnd),
-        // Data is taken in runs by the caller.
-        Chunk::Data(left) => Chunk::Data(left),
-    };
-    Ok(State::Chunk(next))
+            Chunk::DataReturn if byte == b'\r' => Chunk::DataLineFeed,
+            Chunk::DataLineFeed if byte == b'\n' => Chunk::Size {
+                value: 0,
+                digits: 0,
+            },
+            Chunk::DataReturn | Chunk::DataLineFeed => return Err(BadFraming::LineEnd),
+            // Data is taken in runs by the caller.
+            Chunk::Data(_) => return Ok((index, State::Chunk(chunk))),
+        };
+    }
+    Ok((input.len(), State::Chunk(chunk)))
+}
+
+/// One byte where a size stands or ends.
+fn size(value: u64, digits: u8, byte: u8) -> Result<Chunk, BadFraming> {
+    match (char::from(byte).to_digit(16), byte) {
+        // Sixteen digits fill 64 bits.
+        (Some(_), _) if digits == 16 => Err(BadFraming::Size),
+        (Some(digit), _) => Ok(Chunk::Size {
+            value: (value << 4) | u64::from(digit),
+            digits: digits + 1,
+        }),
+        (None, _) if digits == 0 => Err(BadFraming::Size),
+        (None, b'\r') => Ok(Chunk::SizeLineFeed { value }),
+        (None, b';' | b' ' | b'\t') => Ok(Chunk::Extension { value, seen: 1 }),
+        (None, _) => Err(BadFraming::Size),
+    }
 }
 
 /// What of `input` belongs to the trailer section and, at its end, the fields.
