@@ -7,9 +7,9 @@ use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncWriteExt, copy_bidirectional};
 
-use super::answer::finish;
 use super::body::Body;
-use super::order::{Context, Reached};
+use super::context::{Context, Reached};
+use super::head::finish;
 use super::record::{Outcome, Record};
 use super::refusal::Refusal;
 use crate::edge::hop;

@@ -14,8 +14,8 @@ use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::{Sleep, sleep_until};
 
-use super::listener::Shutdown;
 use super::pipeline::Gateway;
+use super::shutdown::Shutdown;
 use crate::delivery::{ClientIo, Phase, Socket};
 use crate::relay::{Aborted, Body};
 

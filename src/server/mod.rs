@@ -7,6 +7,8 @@ mod connection;
 mod listener;
 mod pipeline;
 mod refusal;
+mod shutdown;
 
-pub use listener::{Shutdown, bind, serve};
+pub use listener::{bind, serve};
 pub use pipeline::Gateway;
+pub use shutdown::Shutdown;
