@@ -12,6 +12,7 @@ use hyper::server::conn::http1;
 use hyper::service::Service;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 use tokio::time::{Sleep, sleep_until};
 
 use super::pipeline::Gateway;
@@ -44,7 +45,7 @@ pub(super) async fn run(
             .serve_connection(ClientIo::new(socket.clone()), requests)
             .with_upgrades()
     );
-    let mut supervisor = Supervisor::new(socket, gateway, shutdown);
+    let mut supervisor = Supervisor::new(socket.clone(), gateway, shutdown);
     std::future::poll_fn(|cx| {
         loop {
             if let Poll::Ready(ended) = connection.as_mut().poll(cx) {
@@ -61,6 +62,27 @@ pub(super) async fn run(
         }
     })
     .await;
+    if let Some(tunnel) = socket.take_tunnel() {
+        Tunnel(tunnel).await;
+    }
+}
+
+/// What an upgraded connection lives on as; ended with this connection's own task.
+struct Tunnel(JoinHandle<()>);
+
+impl Future for Tunnel {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        // A tunnel that panicked has ended like any other.
+        Pin::new(&mut self.0).poll(cx).map(|_| ())
+    }
+}
+
+impl Drop for Tunnel {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
 }
 
 /// What a supervisor has decided.
