@@ -76,8 +76,8 @@ table! {
          route has to read it (`model_within`).");
     ROUTE_MODEL_WITHIN = ("model_within", Kind::Size(1, 1 << 30), Fallback::Size(32 << 20),
         "The largest body that is held to be read; a larger one is answered 413, wherever in it `model` \
-         stands, since a second `model` might follow. Bodies are held where a route of this path asks \
-         for a model, where `to` renames it, and where there is an `early_head`.");
+         stands, since a second `model` might follow. Bodies are held where the best route for the head \
+         asks for a model, where `to` renames it, and where there is an `early_head`.");
     ROUTE_HEARTBEAT = ("heartbeat", Kind::Limit,
         Fallback::Limit(Limit::After(Duration::from_secs(15))),
         "A comment and an empty line (`:` LF LF; for Gemini, whose SDK reads no comments, LF alone) is put into an event \
