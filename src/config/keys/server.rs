@@ -25,8 +25,8 @@ table! {
         "Worker threads. Each has its own event loop and its own pool of connections to upstreams.");
     MAX_CONNECTIONS = ("max_connections", Kind::Count(1, 10_000_000), Fallback::Count(10_000),
         "Client connections at once, shared out evenly to the workers. Further ones are not accepted but \
-         wait in the kernel's queue. A relayed stream that rests costs about 10 KB and two file \
-         descriptors: mind `ulimit -n`.");
+         wait in the kernel's queue. A relayed stream that rests costs about 10 KB (more with TLS to \
+         the upstream) and two file descriptors: mind `ulimit -n`.");
     MAX_HEAD = ("max_head", Kind::Size(8 << 10, 1 << 20), Fallback::Size(16 << 10),
         "Largest request head (request line and headers); a larger one is answered 431, without a \
          body. A connection may hold this much memory while it reads a head.");
