@@ -20,6 +20,8 @@ use crate::metrics::Metrics;
 
 /// How long a request's head may take.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a connection may last: one that is not read would keep its place for ever.
+const LONGEST: Duration = Duration::from_secs(60);
 /// Connections at once; an operator needs few.
 const MOST_CONNECTIONS: usize = 256;
 
@@ -56,7 +58,7 @@ pub async fn serve(listener: TcpListener, admin: Arc<Admin>) -> std::io::Result<
                     .timer(TokioTimer::new())
                     .header_read_timeout(HEAD_TIMEOUT)
                     .serve_connection(TokioIo::new(tcp), answer);
-                connections.spawn(connection);
+                connections.spawn(tokio::time::timeout(LONGEST, connection));
             }
             Some(_) = connections.join_next(), if !connections.is_empty() => {}
         }

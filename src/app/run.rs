@@ -49,8 +49,20 @@ pub fn run(config: Config) -> Result<(), StartFault> {
 async fn ending() -> io::Result<&'static str> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    Ok(tokio::select! {
-        _ = terminate.recv() => "SIGTERM",
-        _ = interrupt.recv() => "SIGINT",
-    })
+    let mut quit = signal(SignalKind::quit())?;
+    // They would end the process at once; none of them has a meaning here yet.
+    let mut hangup = signal(SignalKind::hangup())?;
+    let mut user1 = signal(SignalKind::user_defined1())?;
+    let mut user2 = signal(SignalKind::user_defined2())?;
+    loop {
+        let ignored = tokio::select! {
+            _ = terminate.recv() => return Ok("SIGTERM"),
+            _ = interrupt.recv() => return Ok("SIGINT"),
+            _ = quit.recv() => return Ok("SIGQUIT"),
+            _ = hangup.recv() => "SIGHUP",
+            _ = user1.recv() => "SIGUSR1",
+            _ = user2.recv() => "SIGUSR2",
+        };
+        tracing::warn!(signal = ignored, "ignored: it has no meaning here");
+    }
 }

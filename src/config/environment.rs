@@ -3,8 +3,11 @@
 //! Behind a trait, so that reading a configuration is a pure function of its inputs and tests touch
 //! neither the process environment (which all tests of a process share) nor the disk.
 
-use std::io;
+use std::io::{self, Read};
 use std::path::Path;
+
+/// Largest file that is read, in bytes: more is no configuration but a mistake.
+const LARGEST: u64 = 16 * 1024 * 1024;
 
 /// Where `${NAME}` and `{ file = "…" }` are looked up.
 pub trait Environment {
@@ -29,6 +32,14 @@ impl Environment for System {
     }
 
     fn read(&self, path: &Path) -> io::Result<String> {
-        std::fs::read_to_string(path)
+        let mut text = String::new();
+        std::fs::File::open(path)?
+            .take(LARGEST + 1)
+            .read_to_string(&mut text)?;
+        if text.len() as u64 > LARGEST {
+            let message = "it is larger than 16 MiB";
+            return Err(io::Error::new(io::ErrorKind::FileTooLarge, message));
+        }
+        Ok(text)
     }
 }

@@ -3,10 +3,12 @@
 //! One timer serves all limits, and it is not reset by an event: it fires at the earliest moment at
 //! which anything could be due, looks at the stamps, and is set again.
 
-use std::pin::Pin;
+use std::future::Future;
+use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use tokio::task::coop::unconstrained;
 use tokio::time::{Instant, Sleep};
 
 /// What a silence led to.
@@ -72,6 +74,14 @@ impl SilenceClock {
         self.beaten = None;
     }
 
+    /// Allows `idle` of silence from now on.
+    pub fn begin_idle(&mut self, idle: Option<Duration>) {
+        self.idle = idle;
+        self.broken();
+        // What it was set for may be later than what is due now.
+        self.timer = None;
+    }
+
     /// Call when the upstream has nothing: ready when something is due. After
     /// [`Silence::HeartbeatDue`] the next one is due a whole interval later, sent or not.
     ///
@@ -99,7 +109,8 @@ impl SilenceClock {
             if timer.deadline() != due {
                 timer.as_mut().reset(due);
             }
-            if timer.as_mut().poll(cx).is_pending() {
+            // Refused for want of budget, it would not be set, and never be asked again.
+            if pin!(unconstrained(timer.as_mut())).poll(cx).is_pending() {
                 return Poll::Pending;
             }
         }

@@ -17,6 +17,8 @@ use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 use tokio::time::Sleep;
 
+/// How long a write may wait before a route has said otherwise.
+const STALL: Duration = Duration::from_secs(60);
 /// Most bytes taken from a client by one read.
 const READ_SIZE: usize = 16 * 1024;
 
@@ -51,6 +53,10 @@ pub struct Socket {
     phase: AtomicU64,
     /// How long a write may wait, in milliseconds; 0 is for ever.
     stall: AtomicU64,
+    /// When the running request has to be over, in milliseconds since `opened`; 0 is never.
+    deadline: AtomicU64,
+    lingers: AtomicBool,
+    stopping: AtomicBool,
     stalled: AtomicBool,
     blocked: AtomicBool,
     reset: AtomicBool,
@@ -74,8 +80,11 @@ impl Socket {
             peer,
             opened: Instant::now(),
             phase: AtomicU64::new(IDLE),
-            stall: AtomicU64::new(0),
+            stall: AtomicU64::new(millis(STALL)),
             stalled: AtomicBool::new(false),
+            deadline: AtomicU64::new(0),
+            lingers: AtomicBool::new(false),
+            stopping: AtomicBool::new(false),
             blocked: AtomicBool::new(false),
             reset: AtomicBool::new(false),
             tunnel: Mutex::new(None),
@@ -93,21 +102,12 @@ impl Socket {
     }
 
     /// Waits until the client has closed its side, also while bytes of it are still unread.
+    ///
+    /// PRIORITY stands for "urgent data or read side closed" and, unlike READABLE, is not set by bytes
+    /// that wait. Urgent data is not asked for when the socket is registered, so that what remains is
+    /// the close. An error of the registration is an end as well.
     pub async fn hung_up(self: Arc<Self>) {
-        loop {
-            // PRIORITY stands for "urgent data or read side closed" and, unlike READABLE, is not
-            // set by bytes that wait. An error of the registration is an end as well.
-            match self.tcp.ready(Interest::PRIORITY).await {
-                Ok(ready) if !ready.is_read_closed() => self.clear_priority(),
-                Ok(_) | Err(_) => return,
-            }
-        }
-    }
-
-    /// Forgets urgent data, which HTTP does not know.
-    fn clear_priority(&self) {
-        let would_block = || Err::<(), _>(io::ErrorKind::WouldBlock.into());
-        let _ = self.tcp.try_io(Interest::PRIORITY, would_block);
+        let _ = self.tcp.ready(Interest::PRIORITY).await;
     }
 
     /// Makes the close of this connection a reset: the only way to tell an HTTP/1.0 client that an
@@ -122,6 +122,55 @@ impl Socket {
     /// Limits how long a write may wait for the client; `None` is for ever.
     pub fn limit_stall(&self, limit: Option<Duration>) {
         self.stall.store(limit.map_or(0, millis), Ordering::Relaxed);
+    }
+
+    /// The running request has to be over by `deadline`, whatever the client takes.
+    pub fn limit_total(&self, deadline: Instant) {
+        let since = millis(deadline.saturating_duration_since(self.opened));
+        self.deadline.store(since.max(1), Ordering::Relaxed);
+    }
+
+    /// When the running request has to be over.
+    pub fn deadline(&self) -> Option<Instant> {
+        let since = self.deadline.load(Ordering::Relaxed);
+        (since > 0).then(|| self.opened + Duration::from_millis(since))
+    }
+
+    /// A request body is passed on while it comes in, and may be refused before its end.
+    pub fn linger_at_close(&self) {
+        self.lingers.store(true, Ordering::Relaxed);
+    }
+
+    /// Reads and forgets what the client still sends, up to `most` bytes and for at most `time`: closing
+    /// with bytes unread would be a reset, which takes the answer from the client (RFC 9112 §9.6).
+    pub async fn linger(&self, most: usize, time: Duration) {
+        if !self.lingers.load(Ordering::Relaxed) || self.reset.load(Ordering::Relaxed) {
+            return;
+        }
+        let reading = async {
+            let mut space = [0; 4096];
+            let mut read = 0;
+            while read < most && self.tcp.readable().await.is_ok() {
+                match self.tcp.try_read(&mut space) {
+                    Ok(0) => return,
+                    Ok(taken) => read += taken,
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                    Err(_) => return,
+                }
+            }
+        };
+        // Out of time is as good an end as any other here.
+        let _ = tokio::time::timeout(time, reading).await;
+    }
+
+    /// The process ends: what runs on this connection is to be ended honestly, and now.
+    pub fn stop(&self) {
+        self.stopping.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether [`Socket::stop`] was called.
+    pub fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Relaxed)
     }
 
     /// Whether the client took nothing for longer than the limit.
@@ -165,6 +214,7 @@ impl Socket {
 
     /// The connection waits for its next request from now on.
     pub fn set_idle(&self) {
+        self.deadline.store(0, Ordering::Relaxed);
         self.phase.store(self.stamp(IDLE), Ordering::Relaxed);
     }
 

@@ -21,6 +21,26 @@ pub enum CredentialError {
     Unfit(Secret),
 }
 
+/// Takes the credential out of the fields of an answer: a backend that redirects tends to repeat the
+/// address it was asked at, and with it a credential that stood in the query.
+pub fn conceal(credential: &Credential, headers: &mut HeaderMap) {
+    let Credential::Query(_, secret) = credential else {
+        return;
+    };
+    let Ok(secret) = secret.reveal() else { return };
+    let encoded = utf8_percent_encode(secret, ENCODED).to_string();
+    for value in headers.values_mut() {
+        for form in [encoded.as_str(), secret] {
+            if memchr::memmem::find(value.as_bytes(), form.as_bytes()).is_some() {
+                let text = String::from_utf8_lossy(value.as_bytes()).replace(form, "REMOVED");
+                // What is left of a field value is one; if not, nothing of it is passed on.
+                *value = HeaderValue::try_from(text)
+                    .unwrap_or_else(|_| HeaderValue::from_static("REMOVED"));
+            }
+        }
+    }
+}
+
 /// What stays as it is in a query (RFC 3986 §2.3).
 const ENCODED: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'-')

@@ -112,6 +112,21 @@ pub fn strip_response(headers: &mut HeaderMap) -> Option<HeaderValue> {
     upgrade
 }
 
+/// Takes out of a request's trailers what must stand in a head to be believed (RFC 9110 §6.5.1): a
+/// backend that joins the two would be told there who calls, and over which hops.
+pub fn strip_trailers(trailers: &mut HeaderMap) {
+    let mut unfit = Vec::new();
+    for name in trailers.keys() {
+        let hop = [&BOTH_WAYS[..], &REQUEST_ONLY].concat().contains(name);
+        if hop || is_kept(name.as_str()) {
+            unfit.push(name.clone());
+        }
+    }
+    for name in unfit {
+        trailers.remove(name);
+    }
+}
+
 /// What both directions have in common.
 fn strip(headers: &mut HeaderMap) -> Option<HeaderValue> {
     let mut upgrade = None;

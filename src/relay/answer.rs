@@ -13,7 +13,7 @@ use super::record::{Outcome, Record};
 use super::source::Source;
 use crate::config::Dialect;
 use crate::dialect::{BodyKind, Ending, body_kind, is_error_answer};
-use crate::edge::forwarded;
+use crate::edge::{credentials, forwarded};
 use crate::upstream::{AnswerBody, Piece};
 
 /// Largest answer that is looked through for an error told with status 200, in bytes.
@@ -31,6 +31,7 @@ pub(super) async fn answer(
         clocks,
     } = reached;
     record.enter(&context.route, entry);
+    record.socket().limit_stall(clocks.stall);
     record.endpoint = Some(asked.endpoint.name.clone());
     let mut status = asked.answer.head.status;
     let mut headers = asked.answer.head.headers;
@@ -53,8 +54,11 @@ pub(super) async fn answer(
             record.outcome = Outcome::Ended(Ending::Failed);
         }
     }
+    if let Some(credential) = &context.route.chain[entry].upstream.credential {
+        credentials::conceal(credential, &mut headers);
+    }
     forwarded::via(&mut headers, asked.answer.head.version);
-    prepare(&mut headers, &context, kind, &record);
+    prepare(&mut headers, &context, (status, kind), &record);
     record.status = Some(status);
     let body = match whole {
         Some(bytes) if body.is_over() => {
@@ -92,14 +96,10 @@ fn is_small_json(context: &Context, headers: &HeaderMap, body: &AnswerBody) -> b
 }
 
 /// The first piece of a body: nearly always a small answer is whole with it. Whether it is, the body
-/// tells afterwards. Nothing is waited for beyond the first piece.
+/// tells afterwards. Nothing is waited for beyond the first piece, and nothing without a limit.
 async fn first_if_whole(body: &mut AnswerBody, limit: Option<Duration>) -> Option<Bytes> {
     let first = poll_fn(|cx| body.poll_piece(cx));
-    let piece = match limit {
-        Some(limit) => tokio::time::timeout(limit, first).await.ok()??,
-        None => first.await?,
-    };
-    match piece {
+    match tokio::time::timeout(limit?, first).await.ok()?? {
         Ok(Piece::Data(data)) => Some(data),
         Ok(Piece::Trailers(_)) | Err(_) => None,
     }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use http::Method;
+use http::{HeaderValue, Method};
 use hyper::upgrade::OnUpgrade;
 
 use super::plane::LiveRoute;
@@ -27,6 +27,6 @@ pub(super) struct Context {
     pub(super) dialect: Dialect,
     /// Its method.
     pub(super) method: Method,
-    /// The client's connection, should both sides switch to another protocol.
-    pub(super) upgrade: Option<OnUpgrade>,
+    /// The protocol the client asks to switch to, and its connection for that case.
+    pub(super) upgrade: Option<(HeaderValue, OnUpgrade)>,
 }

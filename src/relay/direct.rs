@@ -92,6 +92,15 @@ impl Direct {
                 State::Over => return Poll::Ready(None),
                 State::Aborting { .. } => return self.poll_abort(cx),
             }
+            if self.record.socket().is_stopping() {
+                let event = self.ran_out("gateway_stopping", || {
+                    "the gateway ends, and the time for running answers is over".to_owned()
+                });
+                match event {
+                    Some(event) => return Poll::Ready(Some(Ok(event))),
+                    None => continue,
+                }
+            }
             let step = match self.poll_source(cx) {
                 Poll::Ready(step) => step,
                 Poll::Pending => match self.poll_silence(cx) {
@@ -245,7 +254,10 @@ impl Direct {
                 body,
                 endpoint,
                 entry,
+                clocks,
             } => {
+                self.clock.begin_idle(clocks.idle);
+                self.record.socket().limit_stall(clocks.stall);
                 self.record.endpoint = Some(endpoint);
                 self.record.move_to(entry);
                 self.source = Source::Answer(body);

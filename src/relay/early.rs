@@ -30,10 +30,15 @@ pub(super) fn answer(
     unbuffer(&mut headers);
     finish(&mut headers, &context, &record);
     record.status = Some(StatusCode::OK);
+    // Until the upstream's head has come, its own clocks measure it.
+    let waiting = ResolvedClocks {
+        idle: None,
+        ..*clocks
+    };
     let awaited: Awaited = Box::pin(async move { arrival(asking.await) });
     let body = Body::relayed(
         &context,
-        clocks,
+        &waiting,
         Source::Awaited(awaited),
         BodyKind::Sse,
         record,
@@ -45,13 +50,18 @@ pub(super) fn answer(
 
 fn arrival(outcome: Result<Reached, Refusal>) -> Arrival {
     match outcome {
-        Ok(Reached { asked, entry, .. }) => {
+        Ok(Reached {
+            asked,
+            entry,
+            clocks,
+        }) => {
             let head = &asked.answer.head;
             if head.status == StatusCode::OK && body_kind(&head.headers) == BodyKind::Sse {
                 return Arrival::Stream {
                     body: asked.answer.body,
                     endpoint: asked.endpoint.name.clone(),
                     entry,
+                    clocks: Box::new(clocks),
                 };
             }
             Arrival::Unfit {

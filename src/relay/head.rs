@@ -1,7 +1,7 @@
 //! The fields of an answer as the client gets them.
 
 use http::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE};
-use http::{HeaderMap, HeaderName, HeaderValue, Method};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 
 use super::context::Context;
 use super::outgoing::apply;
@@ -22,10 +22,19 @@ const STREAMS: [&str; 5] = [
 ];
 
 /// Makes the upstream's headers ours.
-pub(super) fn prepare(headers: &mut HeaderMap, context: &Context, kind: BodyKind, record: &Record) {
+pub(super) fn prepare(
+    headers: &mut HeaderMap,
+    context: &Context,
+    (status, kind): (StatusCode, BodyKind),
+    record: &Record,
+) {
     hop::strip_response(headers);
     if is_stream(headers) {
         unbuffer(headers);
+    }
+    // A 204 has no length (RFC 9110 §8.6).
+    if status == StatusCode::NO_CONTENT {
+        headers.remove(CONTENT_LENGTH);
     }
     // What we may have to add to a stream does not fit into a length that was announced before.
     if kind != BodyKind::Opaque && context.method != Method::HEAD {

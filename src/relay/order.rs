@@ -20,7 +20,7 @@ use super::upload::Inbound;
 use super::{answer, tunnel};
 use crate::config::{Clocks, Dialect, ResolvedClocks};
 use crate::dialect::{Facts, rename_model};
-use crate::edge::hop;
+use crate::edge::hop::{self, Hop};
 use crate::upstream::{Ask, Pool, Upload};
 
 /// A request that is to be relayed: routed, let in, its forwarding headers set.
@@ -66,30 +66,45 @@ pub async fn relay(
     open.enter(&order.route, 0);
     let clocks = clocks_of(&order.route, 0, order.dialect);
     socket.limit_stall(clocks.stall);
+    if let Some(limit) = clocks.total {
+        socket.limit_total((started + limit).into_std());
+    }
+    if !order.body.is_over() {
+        socket.linger_at_close();
+    }
     let events = accepts_events(&order.parts.headers)
         || order
             .facts
             .as_ref()
             .is_some_and(|facts| facts.stream == Some(true));
+    let total = clocks.total.map(|limit| (started, limit));
     let early = order.route.config.early_head.filter(|_| events);
+    let hop = hop::strip_request(&mut order.parts.headers);
+    // Only who asked for another protocol can be switched to it.
+    let upgrade = order.parts.extensions.remove::<OnUpgrade>();
     let context = Context {
         route: order.route.clone(),
         dialect: order.dialect,
         method: order.parts.method.clone(),
-        upgrade: order.parts.extensions.remove::<OnUpgrade>(),
+        upgrade: hop.upgrade.clone().zip(upgrade),
     };
     let reached = match early {
         None => tokio::select! {
             biased;
-            reached = ask_within(order, events, started, clocks.total) => reached.map_err(Some)?,
-            () = socket.hung_up() => return Err(None),
+            reached = ask_within(order, hop, events, total) => match reached {
+                Ok(reached) => reached,
+                // A client that broke off its upload has left, and gets no refusal.
+                Err(_) if socket.is_hung_up() => return Err(None),
+                Err(refusal) => return Err(Some(refusal)),
+            },
+            () = socket.clone().hung_up() => return Err(None),
         },
         Some(after) => {
-            let mut asking = Box::pin(ask_within(order, events, started, clocks.total));
+            let mut asking = Box::pin(ask_within(order, hop, events, total));
             tokio::select! {
                 biased;
                 reached = &mut asking => reached.map_err(Some)?,
-                () = socket.hung_up() => return Err(None),
+                () = socket.clone().hung_up() => return Err(None),
                 () = sleep(after) => {
                     let record = record.take().ok_or(None)?;
                     return Ok(early::answer(context, &clocks, asking, record));
@@ -106,14 +121,14 @@ pub async fn relay(
 
 async fn ask_within(
     order: Box<Order>,
+    hop: Hop,
     events: bool,
-    started: Instant,
-    limit: Option<Duration>,
+    total: Option<(Instant, Duration)>,
 ) -> Result<Reached, Refusal> {
-    let Some(limit) = limit else {
-        return ask(order, events).await;
+    let Some((started, limit)) = total else {
+        return ask(order, hop, events).await;
     };
-    match timeout_at(started + limit, Box::pin(ask(order, events))).await {
+    match timeout_at(started + limit, Box::pin(ask(order, hop, events))).await {
         Ok(outcome) => outcome,
         Err(_) => {
             let message = format!("no answer came within {limit:?}");
@@ -132,8 +147,7 @@ fn clocks_of(route: &LiveRoute, index: usize, dialect: Dialect) -> ResolvedClock
 }
 
 /// Asks the entries of the chain in order, until one could be connected to.
-async fn ask(mut order: Box<Order>, events: bool) -> Result<Reached, Refusal> {
-    let hop = hop::strip_request(&mut order.parts.headers);
+async fn ask(mut order: Box<Order>, hop: Hop, events: bool) -> Result<Reached, Refusal> {
     let uncompressed = events || (order.dialect != Dialect::Plain && order.facts.is_none());
     let mut upload = Some(upload(&mut order));
     let Order {
@@ -163,6 +177,7 @@ async fn ask(mut order: Box<Order>, events: bool) -> Result<Reached, Refusal> {
         let ask = Ask {
             pool,
             clocks: &clocks,
+            resend: parts.method.is_idempotent() || *dialect != Dialect::Plain,
             request: &outgoing,
         };
         match entry.group.ask(&ask, &mut body).await {
@@ -178,7 +193,7 @@ async fn ask(mut order: Box<Order>, events: bool) -> Result<Reached, Refusal> {
                 upload = upload.or(body);
                 index += 1;
             }
-            Err(fault) => return Err(Refusal::from(&fault)),
+            Err(fault) => return Err(Refusal::upstream(&fault, &entry.upstream.name)),
         }
     }
 }

@@ -11,8 +11,7 @@ use crate::edge::hop::Hop;
 use crate::router::after_literals;
 use crate::upstream::{Announced, BuildHead, Endpoint, encode};
 
-/// What one entry of a chain is asked.
-#[derive(Debug)]
+/// What one entry of a chain is asked. It may hold a credential, and has no `Debug`.
 pub(super) struct Outgoing {
     method: Method,
     /// Path and query, without the endpoint's base.

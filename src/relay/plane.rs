@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
@@ -56,7 +57,8 @@ pub struct Entry {
 /// What outlives every plane.
 #[derive(Debug, Default)]
 pub struct Registry {
-    endpoints: DashMap<config::Endpoint, Arc<Endpoint>>,
+    /// By address, and by whom its certificate has to be from.
+    endpoints: DashMap<(config::Endpoint, Option<PathBuf>), Arc<Endpoint>>,
     next: AtomicU64,
     demo: Option<SocketAddr>,
 }
@@ -175,11 +177,12 @@ impl Registry {
         upstream: &config::Upstream,
         endpoint: &config::Endpoint,
     ) -> Result<Arc<Endpoint>, PlaneFault> {
-        if let Some(known) = self.endpoints.get(endpoint) {
+        let identity = (endpoint.clone(), upstream.ca.clone());
+        if let Some(known) = self.endpoints.get(&identity) {
             return Ok(known.clone());
         }
         let live = Arc::new(self.make(upstream, endpoint)?);
-        self.endpoints.insert(endpoint.clone(), live.clone());
+        self.endpoints.insert(identity, live.clone());
         Ok(live)
     }
 

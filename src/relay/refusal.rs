@@ -12,8 +12,10 @@ pub struct Refusal {
     pub status: StatusCode,
     /// A word for programs: it names the kind of the refusal and never changes.
     pub code: &'static str,
-    /// What happened and what would help.
+    /// What happened and what would help, in words for the caller.
     pub message: String,
+    /// The same for the operator, where it says more: addresses, and what the system said.
+    pub detail: Option<String>,
     /// A header that belongs to the status (`Allow`, `WWW-Authenticate`).
     pub header: Option<(HeaderName, HeaderValue)>,
     /// Whether the same request may well succeed a moment later.
@@ -27,6 +29,7 @@ impl Refusal {
             status,
             code,
             message: message.into(),
+            detail: None,
             header: None,
             transient: false,
         }
@@ -83,21 +86,39 @@ impl Refusal {
     }
 }
 
-impl From<&UpstreamFault> for Refusal {
-    fn from(fault: &UpstreamFault) -> Self {
-        let code = match &fault.reason {
+impl Refusal {
+    /// An upstream that gave no answer. The caller is told its name and the kind of failure; the
+    /// endpoint's address and the system's words are the operator's.
+    pub(super) fn upstream(fault: &UpstreamFault, upstream: &str) -> Self {
+        let (code, what) = match &fault.reason {
             Reason::Upload(fault) => return Self::upload(fault),
-            Reason::Resolve(_) => "upstream_unknown_host",
-            Reason::Connect(_) => "upstream_unreachable",
-            Reason::ConnectTimeout(_) => "connect_timeout",
-            Reason::FirstByteTimeout(_) => "first_byte_timeout",
-            Reason::Closed | Reason::Cut => "upstream_closed",
-            Reason::Io(_) => "upstream_failed",
-            Reason::Head(_) | Reason::Framing(_) => "upstream_malformed",
+            Reason::Resolve(_) => ("upstream_unknown_host", "has no address".to_owned()),
+            Reason::Connect(_) => ("upstream_unreachable", "cannot be reached".to_owned()),
+            Reason::ConnectTimeout(limit) => (
+                "connect_timeout",
+                format!("could not be reached within {limit:?}"),
+            ),
+            Reason::FirstByteTimeout(limit) => (
+                "first_byte_timeout",
+                format!("did not answer within {limit:?}"),
+            ),
+            Reason::Closed | Reason::Cut => (
+                "upstream_closed",
+                "closed the connection before it answered".to_owned(),
+            ),
+            Reason::Io(_) => ("upstream_failed", "broke off before it answered".to_owned()),
+            Reason::Head(_) | Reason::Framing(_) => (
+                "upstream_malformed",
+                "answered what is not acceptable HTTP/1".to_owned(),
+            ),
         };
-        if fault.reason.is_timeout() {
-            return Self::timed_out(code, fault.to_string());
-        }
-        Self::new(StatusCode::BAD_GATEWAY, code, fault.to_string()).transient()
+        let message = format!("the upstream `{upstream}` {what}");
+        let mut refusal = if fault.reason.is_timeout() {
+            Self::timed_out(code, message)
+        } else {
+            Self::new(StatusCode::BAD_GATEWAY, code, message).transient()
+        };
+        refusal.detail = Some(fault.to_string());
+        refusal
     }
 }

@@ -3,6 +3,7 @@
 use std::pin::Pin;
 use std::sync::Arc;
 
+use crate::config::ResolvedClocks;
 use crate::upstream::AnswerBody;
 
 /// Where the bytes come from.
@@ -26,6 +27,8 @@ pub(super) enum Arrival {
         endpoint: Arc<str>,
         /// Its entry in the route's chain.
         entry: usize,
+        /// The clocks that run for it.
+        clocks: Box<ResolvedClocks>,
     },
     /// Something else.
     Unfit {

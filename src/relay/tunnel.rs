@@ -1,4 +1,5 @@
-//! An upgraded connection: bytes both ways until one side ends (RFC 9110 §7.8).
+//! An upgraded connection: bytes both ways until both sides have ended, or have been silent for too
+//! long (RFC 9110 §7.8).
 
 use std::io;
 use std::pin::Pin;
@@ -36,13 +37,19 @@ pub(super) fn answer(
     let mut headers = asked.answer.head.headers;
     let protocol = headers.get(UPGRADE).cloned();
     let connection = asked.answer.body.take_connection();
-    let (Some(upgrade), Some(protocol), Some(connection)) =
-        (context.upgrade.take(), protocol, connection)
+    let offered = context
+        .upgrade
+        .take()
+        .filter(|(asked, _)| protocol.as_ref().is_some_and(|taken| names(asked, taken)));
+    let (Some((_, upgrade)), Some(protocol), Some(connection)) = (offered, protocol, connection)
     else {
         return Err(Refusal::new(
             StatusCode::BAD_GATEWAY,
             "upstream_malformed",
-            format!("{}: it switched protocols unasked", asked.endpoint.name),
+            format!(
+                "{}: it switched to a protocol nobody asked for",
+                asked.endpoint.name
+            ),
         ));
     };
     let mut record = record.take().ok_or_else(Refusal::internal)?;
@@ -68,6 +75,16 @@ pub(super) fn answer(
     *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
     *response.headers_mut() = headers;
     Ok(response)
+}
+
+/// Whether the protocol that was `taken` is among those that were `asked` for.
+fn names(asked: &HeaderValue, taken: &HeaderValue) -> bool {
+    let list = asked.as_bytes().split(|byte| *byte == b',');
+    list.into_iter().any(|protocol| {
+        protocol
+            .trim_ascii()
+            .eq_ignore_ascii_case(taken.as_bytes().trim_ascii())
+    })
 }
 
 /// Two connections whose bytes belong to each other.

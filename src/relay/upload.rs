@@ -10,7 +10,12 @@ use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep};
 
+use crate::edge::hop;
 use crate::upstream::UploadFault;
+
+/// How many of the longest pauses a body may take that is held before anything is sent on: a byte in
+/// every pause would hold it for ever.
+const PAUSES: u32 = 10;
 
 /// The body of a request, as the client sends it.
 pub struct Inbound {
@@ -104,8 +109,11 @@ impl Body for Inbound {
             return Poll::Ready(None);
         };
         match Pin::new(body).poll_frame(cx) {
-            Poll::Ready(Some(Ok(frame))) => {
+            Poll::Ready(Some(Ok(mut frame))) => {
                 this.timer = None;
+                if let Some(trailers) = frame.trailers_mut() {
+                    hop::strip_trailers(trailers);
+                }
                 let length = frame.data_ref().map_or(0, |data| data.len() as u64);
                 if length > this.left {
                     return Poll::Ready(Some(Err(UploadFault::TooLarge(this.limit))));
@@ -139,12 +147,20 @@ impl Body for Inbound {
     }
 }
 
-/// The whole of `body`, if it is at most `bound` bytes.
+/// The whole of `body`, if it is at most `bound` bytes and comes within ten of the longest pauses.
 ///
 /// # Errors
 ///
 /// [`UploadFault`]; a body over `bound` is read no further.
 pub async fn collect(body: &mut Inbound, bound: u64) -> Result<Bytes, UploadFault> {
+    let limit = body.pause * PAUSES;
+    match tokio::time::timeout(limit, gather(body, bound)).await {
+        Ok(outcome) => outcome,
+        Err(_) => Err(UploadFault::Slow(limit)),
+    }
+}
+
+async fn gather(body: &mut Inbound, bound: u64) -> Result<Bytes, UploadFault> {
     if body.announced().is_some_and(|length| length > bound) {
         return Err(UploadFault::TooLarge(bound));
     }

@@ -39,7 +39,7 @@ use std::sync::Arc;
 
 use http::{HeaderMap, Method};
 
-use crate::config::Route;
+use crate::config::{Allow, Route};
 use entry::{Entry, Request, names};
 
 pub use clash::{Clash, clashes};
@@ -51,6 +51,8 @@ pub use path::{BadPath, after_literals};
 pub struct Router {
     /// Best rank first.
     entries: Arc<[Entry]>,
+    /// Whether some routes ask for a key and some do not.
+    guards: bool,
 }
 
 /// What the router looks at.
@@ -96,6 +98,7 @@ impl Router {
     pub fn new(routes: &[Arc<Route>]) -> Self {
         Self {
             entries: entry::compile(routes).into(),
+            guards: guards(routes),
         }
     }
 
@@ -105,6 +108,9 @@ impl Router {
     ///
     /// [`BadPath`] when the path could be read in two ways (400).
     pub fn find<'r>(&'r self, head: &Head<'_>) -> Result<Found<'r>, BadPath> {
+        if self.guards {
+            path::one_reading(head.path)?;
+        }
         let Some(request) = Request::read(head)? else {
             return Ok(Found::Nothing);
         };
@@ -185,6 +191,13 @@ impl Router {
     }
 }
 
+/// Whether to slip from one route to another can spare a caller the key.
+fn guards(routes: &[Arc<Route>]) -> bool {
+    let asks = |route: &&Arc<Route>| matches!(route.allow, Allow::Keys(_));
+    let asking = routes.iter().filter(asks).count();
+    asking > 0 && asking < routes.len()
+}
+
 impl<'r> Candidates<'r> {
     /// Whether the best entry asks for the model, so that the body must be read to decide.
     pub fn needs_model(&self) -> bool {
@@ -208,6 +221,11 @@ impl<'r> Candidates<'r> {
         self.iter()
             .find(|entry| entry.matches_model(model))
             .map(|entry| &entry.route)
+    }
+
+    /// The routes that may still be meant.
+    pub fn routes(&self) -> impl Iterator<Item = &'r Arc<Route>> {
+        self.iter().map(|entry| &entry.route)
     }
 
     fn empty() -> Self {

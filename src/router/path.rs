@@ -19,9 +19,30 @@ pub enum BadPath {
     /// A control character, plain or encoded.
     #[error("the path holds the control character {0:#04x}")]
     Control(u8),
+    /// What some servers read as a slash or cut off, where one route asks for a key that another does
+    /// not: the two readings may be those two routes.
+    #[error(
+        "the path holds an encoded slash, a backslash, an empty segment or a `;`, which backends read \
+         in different ways, and some routes of this gateway ask for a key"
+    )]
+    TwoReadings,
     /// `%` without two hexadecimal digits (RFC 3986 §2.1).
     #[error("the path holds a `%` that is not followed by two hexadecimal digits")]
     Escape,
+}
+
+/// Refuses what backends read in different ways.
+pub(super) fn one_reading(raw: &str) -> Result<(), BadPath> {
+    let bytes = raw.as_bytes();
+    let plain = bytes.iter().any(|byte| matches!(byte, b'\\' | b';'));
+    let empty = bytes.windows(2).any(|pair| pair == b"//");
+    let encoded = bytes.windows(3).any(|triple| {
+        triple[0] == b'%' && matches!(&triple[1..].to_ascii_lowercase()[..], b"2f" | b"5c" | b"3b")
+    });
+    if plain || empty || encoded {
+        return Err(BadPath::TwoReadings);
+    }
+    Ok(())
 }
 
 /// The decoded segments of a path. `/` has none; `/a/` has two, the second empty.

@@ -13,6 +13,7 @@ use hyper::service::Service;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
+use tokio::task::coop::unconstrained;
 use tokio::time::{Sleep, sleep_until};
 
 use super::pipeline::Gateway;
@@ -22,6 +23,12 @@ use crate::relay::{Aborted, Body};
 
 /// The shortest time between two looks at a connection.
 const LEAST_LOOK: Duration = Duration::from_millis(10);
+
+/// How long past its deadline an answer may still be on its way out.
+const GRACE: Duration = Duration::from_secs(1);
+/// How much of an upload nobody wants any more is read, and for how long, so that its sender gets to
+/// the answer.
+const LINGER: (usize, Duration) = (1024 * 1024, Duration::from_secs(2));
 
 /// Serves `tcp` until it ends.
 pub(super) async fn run(
@@ -56,14 +63,16 @@ pub(super) async fn run(
             }
             match supervisor.poll(cx) {
                 Poll::Pending => return Poll::Pending,
-                Poll::Ready(Order::Close) => return Poll::Ready(()),
-                Poll::Ready(Order::Drain) => connection.as_mut().graceful_shutdown(),
+                Poll::Ready(Command::Close) => return Poll::Ready(()),
+                Poll::Ready(Command::Drain) => connection.as_mut().graceful_shutdown(),
+                Poll::Ready(Command::Resume) => {}
             }
         }
     })
     .await;
-    if let Some(tunnel) = socket.take_tunnel() {
-        Tunnel(tunnel).await;
+    match socket.take_tunnel() {
+        Some(tunnel) => Tunnel(tunnel).await,
+        None => socket.linger(LINGER.0, LINGER.1).await,
     }
 }
 
@@ -86,11 +95,13 @@ impl Drop for Tunnel {
 }
 
 /// What a supervisor has decided.
-enum Order {
-    /// Close at once: nothing of an answer is under way.
+enum Command {
+    /// Close at once.
     Close,
     /// Close as soon as the running request, if any, has ended.
     Drain,
+    /// Look again: the running answer has been told to end.
+    Resume,
 }
 
 /// Watches over one connection: its clocks, and the shutdown.
@@ -102,61 +113,102 @@ struct Supervisor {
     gateway: Arc<Gateway>,
     look: Pin<Box<Sleep>>,
     shutdown: watch::Receiver<Shutdown>,
-    told: Pin<Box<dyn Future<Output = ()> + Send>>,
+    /// Wakes the task when the shutdown changes.
+    told: Told,
     draining: bool,
     waiting: bool,
 }
+
+type Told = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 impl Supervisor {
     fn new(
         socket: Arc<Socket>,
         gateway: Arc<Gateway>,
-        shutdown: watch::Receiver<Shutdown>,
+        mut shutdown: watch::Receiver<Shutdown>,
     ) -> Self {
+        // What was told before this connection came counts as new to it.
+        shutdown.mark_changed();
         let look = Box::pin(sleep_until(next_look(&socket, &gateway).into()));
-        let mut receiver = shutdown.clone();
-        let told = Box::pin(async move {
-            // An error means that nobody is left to tell: that is an end as well.
-            let _ = receiver.wait_for(|told| *told != Shutdown::No).await;
-        });
         Self {
             socket,
             gateway,
             look,
+            told: told(&shutdown),
             shutdown,
-            told,
             draining: false,
             waiting: false,
         }
     }
 
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Order> {
-        let told = !self.draining && self.shutdown.has_changed().unwrap_or(true);
-        if self.waiting && !told && !self.look.is_elapsed() {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Command> {
+        let changed = self.shutdown.has_changed().unwrap_or(false);
+        if self.waiting && !changed && !self.look.is_elapsed() {
             return Poll::Pending;
         }
         self.waiting = true;
-        if !self.draining && self.told.as_mut().poll(cx).is_ready() {
-            self.draining = true;
-            return Poll::Ready(Order::Drain);
+        if changed && let Some(command) = self.obey() {
+            return Poll::Ready(command);
         }
-        while self.look.as_mut().poll(cx).is_ready() {
-            if due(&self.socket, &self.gateway) <= Instant::now() {
-                match self.socket.phase() {
-                    // Nothing is half-way: hyper closes as soon as it can.
-                    Phase::Idle(_) if !self.draining => {
-                        self.draining = true;
-                        return Poll::Ready(Order::Drain);
-                    }
-                    Phase::Idle(_) | Phase::Head(_) => return Poll::Ready(Order::Close),
-                    Phase::Busy => {}
-                }
-            }
+        // Refused for want of budget, they would not be set, and never be asked again.
+        let _ = pin!(unconstrained(self.told.as_mut())).poll(cx);
+        while pin!(unconstrained(self.look.as_mut())).poll(cx).is_ready() {
             let next = next_look(&self.socket, &self.gateway);
             self.look.as_mut().reset(next.into());
+            if let Some(command) = self.look_at() {
+                return Poll::Ready(command);
+            }
         }
         Poll::Pending
     }
+
+    /// What the shutdown asks for.
+    fn obey(&mut self) -> Option<Command> {
+        let asked = *self.shutdown.borrow_and_update();
+        self.told = told(&self.shutdown);
+        match asked {
+            Shutdown::No => None,
+            Shutdown::Drain => {
+                self.draining = true;
+                Some(Command::Drain)
+            }
+            Shutdown::Now => {
+                self.socket.stop();
+                Some(Command::Resume)
+            }
+        }
+    }
+
+    /// What is due.
+    fn look_at(&mut self) -> Option<Command> {
+        if due(&self.socket, &self.gateway) > Instant::now() {
+            return None;
+        }
+        match self.socket.phase() {
+            // The client still takes the end of an answer; the clock of a stalled one runs.
+            Phase::Idle(_) if self.socket.is_blocked() => None,
+            // Nothing is half-way: hyper closes as soon as it can.
+            Phase::Idle(_) if !self.draining => {
+                self.draining = true;
+                Some(Command::Drain)
+            }
+            Phase::Idle(_) | Phase::Head(_) => Some(Command::Close),
+            // Past its deadline, and the answer's own clock was not asked: the client holds it back.
+            Phase::Busy => {
+                self.socket.reset_on_close();
+                Some(Command::Close)
+            }
+        }
+    }
+}
+
+/// Waits for the next change of the shutdown.
+fn told(shutdown: &watch::Receiver<Shutdown>) -> Told {
+    let mut shutdown = shutdown.clone();
+    Box::pin(async move {
+        // An error means that nobody is left to tell.
+        let _ = shutdown.changed().await;
+    })
 }
 
 /// When to look at the connection again: when something is due, and often enough to see a head that
@@ -173,7 +225,11 @@ fn due(socket: &Socket, gateway: &Gateway) -> Instant {
     match socket.phase() {
         Phase::Idle(since) => since + limits.keep_alive,
         Phase::Head(since) => since + limits.head_timeout,
-        Phase::Busy => Instant::now() + limits.watch,
+        // The answer's own clock comes first, and ends it in its dialect.
+        Phase::Busy => socket.deadline().map_or_else(
+            || Instant::now() + limits.watch,
+            |deadline| deadline + GRACE,
+        ),
     }
 }
 

@@ -16,6 +16,8 @@ use super::shutdown::Shutdown;
 
 /// Connections the kernel keeps for us while we are not accepting.
 const BACKLOG: i32 = 4096;
+/// How long connections have to say that their answers are cut, when the drain is over.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 /// How long accepting rests after an error that is not the connection's own (no descriptors left).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -65,7 +67,8 @@ pub async fn serve(
             },
             // Keeps the set as small as what is open.
             Some(_) = connections.join_next(), if !connections.is_empty() => {}
-            _ = shutdown.changed() => {}
+            // An error means that nobody is left to tell when to end.
+            changed = shutdown.changed() => if changed.is_err() { break },
         }
     }
     drop(listener);
@@ -76,6 +79,9 @@ pub async fn serve(
                 if asked {
                     tracing::warn!(open = connections.len(), "the time to drain is over: connections are closed");
                 }
+                // They are told as well, and end their answers as cut; what takes longer is dropped.
+                let ending = async { while connections.join_next().await.is_some() {} };
+                let _ = tokio::time::timeout(LAST_WORDS, ending).await;
                 connections.shutdown().await;
                 return Ok(());
             }

@@ -3,6 +3,7 @@
 //! hyper reads and writes HTTP; `pipeline` is the way of a request on one screen; `refusal` renders
 //! what the gateway answers itself; `connection` drives one connection and its clocks.
 
+mod acceptable;
 mod connection;
 mod listener;
 mod pipeline;

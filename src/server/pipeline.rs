@@ -15,27 +15,32 @@ use arc_swap::ArcSwap;
 use bytes::Bytes;
 use http::header::{ALLOW, EXPECT, HOST, WWW_AUTHENTICATE};
 use http::request::Parts;
-use http::{HeaderValue, Method, Request, Response, StatusCode};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use prometheus_client::metrics::gauge::Gauge;
 use tower::{Layer, ServiceExt};
 use tower_http::cors::CorsLayer;
 
-use super::refusal;
+use super::{acceptable, refusal};
 use crate::config::{Dialect, DialectChoice};
 use crate::delivery::Socket;
 use crate::dialect::{self, BodyFault, Facts};
+use crate::edge::auth::{self, Denied};
+use crate::edge::cors;
 use crate::edge::forwarded::{self, Forwarding};
 use crate::edge::trace::Trace;
-use crate::edge::{auth, cors};
 use crate::metrics::Metrics;
 use crate::relay::{self, Aborted, Body, Inbound, LiveRoute, Order, Plane, Record, Refusal};
 use crate::router::{Candidates, Found, Head};
-use crate::upstream::Pool;
+use crate::upstream::{Pool, UploadFault};
 
 /// Bodies up to this size are read before anything is sent, so that they can be sent again when a
 /// kept connection turns out to be closed. In bytes.
 const KEPT_BODY: u64 = 64 * 1024;
+/// The longest name of a model, in bytes: it is told to callers and logged.
+const LONGEST_MODEL: usize = 256;
+/// The most of a path that is told back to its caller, in bytes.
+const LONGEST_PATH: usize = 256;
 /// How much of an unwanted body is read so that the caller gets to the answer, and for how long.
 const DRAIN: (u64, Duration) = (1024 * 1024, Duration::from_secs(2));
 
@@ -119,6 +124,7 @@ impl Gateway {
         } = Trace::of(&mut parts.headers, trusted);
         record.request_id = request_id;
         record.trace_id = Some(trace_id);
+        let acceptable = acceptable::check(&mut parts);
         let call = Call {
             upload_timeout: plane.config.server.upload_timeout,
             plane,
@@ -126,7 +132,11 @@ impl Gateway {
             trusted,
             reconnects: parts.method == Method::GET && relay::accepts_events(&parts.headers),
         };
-        call.answer(parts, body, Box::new(record)).await
+        let record = Box::new(record);
+        match acceptable {
+            Ok(()) => call.answer(parts, body, record).await,
+            Err(refusal) => call.stop(Some(refusal), Dialect::Plain, Some(record)),
+        }
     }
 }
 
@@ -235,12 +245,22 @@ impl Call {
         if candidates.needs_model() {
             in_path = dialect::model_in_path(parts.uri.path());
             if in_path.is_none() {
+                admits_any(&candidates, &parts.headers)?;
                 let bound = candidates.model_within() as u64;
                 let whole = Box::pin(relay::collect(body, bound)).await;
                 let whole = whole.map_err(|fault| Refusal::upload(&fault))?;
                 facts = read_facts(&whole, &candidates)?;
                 kept = Some(whole);
             }
+        }
+        if let Some(model) = facts.as_ref().and_then(|facts| facts.model.as_ref())
+            && model.name.len() > LONGEST_MODEL
+        {
+            return Err(Refusal::new(
+                StatusCode::BAD_REQUEST,
+                "bad_body",
+                format!("`model` is longer than {LONGEST_MODEL} bytes"),
+            ));
         }
         let in_body = facts
             .as_ref()
@@ -323,15 +343,16 @@ impl Call {
         let Some(record) = record else { return Ok(()) };
         let route = order.route.config.clone();
         let headers = &mut order.parts.headers;
-        let principal = auth::authenticate(&route.allow, headers).map_err(|denied| {
-            Refusal::new(
-                StatusCode::UNAUTHORIZED,
-                "not_authenticated",
-                denied.to_string(),
-            )
-            .with(WWW_AUTHENTICATE, denied.challenge())
-        })?;
+        let principal = auth::authenticate(&route.allow, headers).map_err(unauthenticated)?;
         record.principal = principal.map(|principal| principal.name);
+        let most = order.route.config.max_body;
+        if order
+            .kept
+            .as_ref()
+            .is_some_and(|kept| kept.len() as u64 > most)
+        {
+            return Err(Refusal::upload(&UploadFault::TooLarge(most)));
+        }
         order
             .body
             .check_announced()
@@ -431,7 +452,7 @@ async fn drain_inbound(body: &mut Inbound, parts: &Parts) {
 }
 
 fn unrouted(found: &Found<'_>, parts: &Parts) -> Refusal {
-    let (method, path) = (&parts.method, parts.uri.path());
+    let (method, path) = (&parts.method, shortened(parts.uri.path()));
     let Found::MethodNotAllowed(methods) = found else {
         let message = format!("no route matches {method} {path}");
         return Refusal::new(StatusCode::NOT_FOUND, "no_route", message);
@@ -448,6 +469,29 @@ fn unrouted(found: &Found<'_>, parts: &Parts) -> Refusal {
         Ok(value) => refusal.with(ALLOW, value),
         Err(_) => refusal,
     }
+}
+
+/// Refuses a caller whom none of the routes would let in, before its body is held.
+fn admits_any(candidates: &Candidates<'_>, headers: &HeaderMap) -> Result<(), Refusal> {
+    let mut denied = None;
+    for route in candidates.routes() {
+        match auth::authenticate(&route.allow, &mut headers.clone()) {
+            Ok(_) => return Ok(()),
+            Err(why) => denied = Some(why),
+        }
+    }
+    denied.map_or(Ok(()), |denied| Err(unauthenticated(denied)))
+}
+
+fn unauthenticated(denied: Denied) -> Refusal {
+    let message = denied.to_string();
+    Refusal::new(StatusCode::UNAUTHORIZED, "not_authenticated", message)
+        .with(WWW_AUTHENTICATE, denied.challenge())
+}
+
+/// The beginning of a path. A path is ASCII, or hyper would have refused it.
+fn shortened(path: &str) -> &str {
+    path.get(..LONGEST_PATH).unwrap_or(path)
 }
 
 /// What the body says, where a route is chosen by it. A body that is not JSON has no model, which

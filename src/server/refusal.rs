@@ -34,7 +34,8 @@ pub(super) fn answer(
     };
     record.status = Some(status);
     record.outcome = Outcome::Refused(refusal.code);
-    record.reason = Some(refusal.message.as_str().into());
+    let reason = refusal.detail.as_ref().unwrap_or(&refusal.message);
+    record.reason = Some(reason.as_str().into());
     let body = if as_stream {
         reconnect_later(&refusal)
     } else {

@@ -61,7 +61,7 @@ pub enum UploadFault {
     #[error("it is larger than {0} bytes")]
     TooLarge(u64),
     /// The client paused for too long.
-    #[error("the client sent nothing for {0:?}")]
+    #[error("it did not come within {0:?}")]
     Slow(Duration),
 }
 

@@ -1,7 +1,8 @@
 //! An upstream at work: its endpoints in turn, and the attempts a request makes.
 //!
-//! Only what cannot have reached a backend is sent a second time: a connection that was never made,
-//! and one that the server had closed between two requests. Everything else is the caller's to know.
+//! A request goes to the next endpoint only while no connection could be made. It is sent again, once,
+//! when a kept connection turns out to have been closed between two requests: any request if not a byte
+//! of it was written, and otherwise those that may be repeated. Everything else is the caller's to know.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -69,6 +70,9 @@ pub struct Ask<'a> {
     pub pool: &'a Arc<Pool>,
     /// How long things may take.
     pub clocks: &'a ResolvedClocks,
+    /// Whether the request may be sent again when it is not known whether a backend has acted on it:
+    /// methods that RFC 9110 §9.2.2 calls idempotent, and questions to a model.
+    pub resend: bool,
     /// Writes the head.
     pub request: &'a (dyn BuildHead + Sync),
 }
@@ -158,7 +162,7 @@ impl Group {
         if let (Some(connection), Some(body)) = (reused, kept) {
             match send(connection, ask.request, endpoint, Upload::Kept(body)).await {
                 Ok(answer) => return Ok(answer_from(answer, home)),
-                Err(fault) if fault.stale => {}
+                Err(fault) if fault.stale && (ask.resend || fault.unsent) => {}
                 Err(fault) => return Err(fault.reason),
             }
         }

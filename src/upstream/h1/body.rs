@@ -141,12 +141,16 @@ impl AnswerBody {
             let Some(connection) = &mut self.connection else {
                 return Poll::Ready(None);
             };
-            // What fails to be sent shows in the answer; the connection only is not used again.
             if let Some(sender) = &mut self.sender
                 && let Poll::Ready(outcome) = sender.poll(cx, &mut connection.transport)
             {
-                self.keep &= outcome.is_ok();
                 self.sender = None;
+                // What the upstream does not take shows in its answer; the connection only is not
+                // used again. What the client does not send would be waited for in vain.
+                if let Err(reason @ Reason::Upload(_)) = outcome {
+                    return self.cut(reason);
+                }
+                self.keep &= outcome.is_ok();
             }
             let read = ready!(connection.transport.poll_read(cx, |bytes| {
                 if bytes.is_empty() {

@@ -2,6 +2,7 @@
 
 use std::future::poll_fn;
 use std::task::{Context, Poll, Waker, ready};
+use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use http::header::CONTENT_LENGTH;
@@ -16,6 +17,10 @@ use crate::upstream::transport::Transport;
 
 /// Bodies of at most this many bytes are copied behind their head: one slice is cheaper to write.
 const GATHERED: usize = 4096;
+
+/// A server that had closed the connection before shows it within a round trip; one that takes longer
+/// may have begun to work.
+const STALE_WITHIN: Duration = Duration::from_secs(1);
 
 /// A connection to an endpoint between two requests, or in one.
 #[derive(Debug)]
@@ -64,9 +69,11 @@ pub struct Answer {
 pub struct ExchangeFault {
     /// What happened.
     pub reason: Reason,
-    /// Whether not one byte of an answer came and the connection was used before: then the server
-    /// closed it between two requests, and the request can be sent again (RFC 9112 §9.3.1).
+    /// Whether the connection was used before and closed at once, without a byte of an answer: then
+    /// the server most likely had closed it between two requests (RFC 9112 §9.3.1).
     pub stale: bool,
+    /// Whether not one byte of the request was written.
+    pub unsent: bool,
 }
 
 /// Sends a request and reads up to the end of its answer's head; interim answers are passed over
@@ -86,6 +93,7 @@ pub async fn exchange(
     {
         head.extend_from_slice(&std::mem::take(body));
     }
+    let started = Instant::now();
     let sender = Sender::new(head.freeze(), upload);
     let mut exchange = Exchange {
         connection,
@@ -97,8 +105,14 @@ pub async fn exchange(
         Ok(head) => head,
         Err(reason) => {
             let closed = matches!(reason, Reason::Closed | Reason::Io(_));
-            let stale = closed && exchange.connection.reused && !exchange.touched;
-            return Err(ExchangeFault { reason, stale });
+            let at_once = started.elapsed() < STALE_WITHIN;
+            let stale = closed && exchange.connection.reused && !exchange.touched && at_once;
+            let unsent = !exchange.sender.has_written();
+            return Err(ExchangeFault {
+                reason,
+                stale,
+                unsent,
+            });
         }
     };
     exchange
@@ -106,6 +120,7 @@ pub async fn exchange(
         .map_err(|reason| ExchangeFault {
             reason,
             stale: false,
+            unsent: false,
         })
 }
 
@@ -177,8 +192,15 @@ impl Exchange {
         let mut connection = self.connection;
         let keep = head::keeps_alive(&head) && self.send_failure.is_none();
         // Chunks outweigh a length (RFC 9112 §6.3), which must not be passed on to mislead others.
-        if framing == Framing::Chunked {
-            head.headers.remove(CONTENT_LENGTH);
+        match framing {
+            Framing::Chunked => {
+                head.headers.remove(CONTENT_LENGTH);
+            }
+            // Said several times, it is passed on once.
+            Framing::Length(length) if head.headers[CONTENT_LENGTH].as_bytes().contains(&b',') => {
+                head.headers.insert(CONTENT_LENGTH, length.into());
+            }
+            Framing::Length(_) | Framing::Empty | Framing::Close => {}
         }
         let upgrade = head.status == StatusCode::SWITCHING_PROTOCOLS;
         let first = if upgrade {
@@ -199,12 +221,13 @@ impl Exchange {
 /// The part of the body that came with the head.
 fn decode_ahead(connection: &mut Connection, decoder: &mut Decoder) -> Result<Bytes, BadFraming> {
     if connection.read_ahead.is_empty() {
+        // Gives the allocation back: an idle stream holds none.
+        connection.read_ahead = BytesMut::new();
         return Ok(Bytes::new());
     }
     let decoded = decoder.decode(&connection.read_ahead)?;
     let _ = connection.read_ahead.split_to(decoded.consumed);
     if connection.read_ahead.is_empty() {
-        // Gives the allocation back: an idle stream holds none.
         connection.read_ahead = BytesMut::new();
     }
     Ok(decoded.data)

@@ -64,6 +64,8 @@ enum State {
 enum Chunk {
     /// In the hexadecimal digits: value so far, number of digits.
     Size { value: u64, digits: u8 },
+    /// In the spaces that some servers put behind the size, counted.
+    Padding { value: u64, seen: u16 },
     /// In what may follow the size: extensions, counted.
     Extension { value: u64, seen: u16 },
     /// Behind the CR of the size's line.
@@ -233,6 +235,15 @@ fn frame(mut chunk: Chunk, input: &[u8]) -> Result<(usize, State), BadFraming> {
     for (index, &byte) in input.iter().enumerate() {
         chunk = match chunk {
             Chunk::Size { value, digits } => size(value, digits, byte)?,
+            Chunk::Padding { value, seen } => match byte {
+                b'\r' => Chunk::SizeLineFeed { value },
+                b';' => Chunk::Extension { value, seen },
+                b' ' | b'\t' if seen < MAX_SIZE_LINE => Chunk::Padding {
+                    value,
+                    seen: seen + 1,
+                },
+                _ => return Err(BadFraming::Size),
+            },
             Chunk::Extension { value, seen } => match byte {
                 b'\r' => Chunk::SizeLineFeed { value },
                 b'\n' => return Err(BadFraming::LineEnd),
@@ -271,7 +282,8 @@ fn size(value: u64, digits: u8, byte: u8) -> Result<Chunk, BadFraming> {
         }),
         (None, _) if digits == 0 => Err(BadFraming::Size),
         (None, b'\r') => Ok(Chunk::SizeLineFeed { value }),
-        (None, b';' | b' ' | b'\t') => Ok(Chunk::Extension { value, seen: 1 }),
+        (None, b' ' | b'\t') => Ok(Chunk::Padding { value, seen: 1 }),
+        (None, b';') => Ok(Chunk::Extension { value, seen: 1 }),
         (None, _) => Err(BadFraming::Size),
     }
 }

@@ -41,6 +41,7 @@ pub(super) struct Sender {
     upload: Option<UploadBody>,
     chunked: bool,
     flushed: bool,
+    written: bool,
 }
 
 impl Sender {
@@ -62,7 +63,13 @@ impl Sender {
             upload,
             chunked,
             flushed: false,
+            written: false,
         }
+    }
+
+    /// Whether at least one byte was written.
+    pub(super) fn has_written(&self) -> bool {
+        self.written
     }
 
     /// Whether every byte was written.
@@ -113,6 +120,7 @@ impl Sender {
             return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
         }
         self.flushed = false;
+        self.written = true;
         while let Some(front) = self.queue.front_mut() {
             if written < front.len() {
                 front.advance(written);
