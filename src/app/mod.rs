@@ -5,6 +5,7 @@
 //! metrics, and nothing else.
 
 mod check;
+mod descriptors;
 mod run;
 mod workers;
 

@@ -4,6 +4,7 @@ use std::io;
 
 use tokio::signal::unix::{SignalKind, signal};
 
+use super::descriptors;
 use super::workers::{StartFault, start};
 use crate::config::Config;
 
@@ -17,6 +18,7 @@ pub fn run(config: Config) -> Result<(), StartFault> {
     for key in config.keys.values().filter(|key| key.hashes.is_empty()) {
         tracing::warn!(key = %key.name, "the key has no value: it lets nobody in");
     }
+    descriptors::raise(config.server.max_connections);
     let running = start(config)?;
     tracing::info!(
         address = %running.address,

@@ -89,41 +89,34 @@ pub fn start(config: Config) -> Result<Running, StartFault> {
     let workers = server
         .workers
         .unwrap_or_else(|| std::thread::available_parallelism().map_or(1, std::num::NonZero::get));
-    let mut threads = Vec::with_capacity(workers + 1);
+    // From here on a failure drops it, and so ends what runs already.
+    let mut running = Running {
+        address,
+        admin,
+        ready: ready.clone(),
+        shutdown,
+        drain: server.drain,
+        threads: Vec::with_capacity(workers + 1),
+    };
     for worker in 0..workers {
         let pool = Arc::new(Pool::default());
-        let gateway = Gateway::new(plane.clone(), pool.clone(), metrics.clone());
+        let gateway = Arc::new(Gateway::new(plane.clone(), pool.clone(), metrics.clone()));
         let share = server.max_connections.div_ceil(workers).max(1);
-        let serving = server::serve(
-            listener.try_clone()?,
-            Arc::new(gateway),
-            share,
-            told.clone(),
-        );
+        let serving = server::serve(listener.try_clone()?, gateway, share, told.clone());
         let work = async move {
             tokio::select! {
                 ended = serving => log_end(ended),
                 () = sweep(pool) => {}
             }
         };
-        threads.push(thread(format!("worker-{worker}"), work)?);
+        running
+            .threads
+            .push(thread(format!("worker-{worker}"), work)?);
     }
-    let service = Arc::new(Admin {
-        metrics,
-        ready: ready.clone(),
-    });
-    threads.push(thread(
-        "admin".to_owned(),
-        beside(admin_listener, demo_listener, service, told),
-    )?);
-    Ok(Running {
-        address,
-        admin,
-        ready,
-        shutdown,
-        drain: server.drain,
-        threads,
-    })
+    let service = Arc::new(Admin { metrics, ready });
+    let beside = beside(admin_listener, demo_listener, service, told);
+    running.threads.push(thread("admin".to_owned(), beside)?);
+    Ok(running)
 }
 
 impl Running {

@@ -215,7 +215,8 @@ impl Record {
     }
 
     fn log(&self) {
-        let millis = |time: Duration| time.as_secs_f64() * 1000.0;
+        // To the microsecond.
+        let millis = |time: Duration| time.as_micros() as f64 / 1000.0;
         let refusal = match self.outcome {
             Outcome::Refused(code) => Some(code),
             _ => None,

@@ -17,7 +17,7 @@ pub struct Refusal {
     /// The same for the operator, where it says more: addresses, and what the system said.
     pub detail: Option<String>,
     /// A header that belongs to the status (`Allow`, `WWW-Authenticate`).
-    pub header: Option<(HeaderName, HeaderValue)>,
+    pub header: Option<Box<(HeaderName, HeaderValue)>>,
     /// Whether the same request may well succeed a moment later.
     pub transient: bool,
 }
@@ -37,7 +37,7 @@ impl Refusal {
 
     /// The same, with a header.
     pub fn with(mut self, name: HeaderName, value: HeaderValue) -> Self {
-        self.header = Some((name, value));
+        self.header = Some(Box::new((name, value)));
         self
     }
 

@@ -53,7 +53,8 @@ pub(super) fn answer(
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(HeaderName::from_static("x-request-id"), request_id);
-    if let Some((name, value)) = refusal.header {
+    if let Some(header) = refusal.header {
+        let (name, value) = *header;
         headers.insert(name, value);
     }
     response
