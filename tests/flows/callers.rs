@@ -242,6 +242,31 @@ async fn a_page_can_read_every_refusal_of_its_route() {
 }
 
 #[tokio::test]
+async fn where_a_route_has_cors_rules_the_backends_own_words_do_not_pass() {
+    let fields = [
+        "Access-Control-Allow-Origin: *",
+        "Access-Control-Allow-Credentials: true",
+        "Access-Control-Expose-Headers: x-secret",
+        "Vary: X-Own",
+        "Content-Length: 0",
+    ];
+    let backend = Backend::answering(wire::head("HTTP/1.1 200 OK", &fields)).await;
+    let rules = "cors = { origins = [\"https://app.test\"] }";
+    let gateway = Gateway::start(&toml(&backend.url(), rules)).await;
+    for (origin, allowed) in [
+        ("https://app.test", Some("https://app.test")),
+        ("https://evil.test", None),
+    ] {
+        let ask = Ask::get("/x").field(&format!("Origin: {origin}"));
+        let head = gateway.fetch(&ask).await.head;
+        assert_eq!(head.get("access-control-allow-origin"), allowed, "{head:?}");
+        assert_eq!(head.get("access-control-allow-credentials"), None);
+        assert!(!head.lists("access-control-expose-headers", "x-secret"));
+        assert!(head.lists("vary", "x-own") && head.lists("vary", "origin"));
+    }
+}
+
+#[tokio::test]
 async fn secrets_can_come_from_files() {
     let mut secret = tempfile::NamedTempFile::new().unwrap();
     std::io::Write::write_all(&mut secret, format!("{SECRET}\n").as_bytes()).unwrap();

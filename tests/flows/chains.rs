@@ -28,26 +28,31 @@ async fn an_endpoint_that_refuses_is_passed_over_every_time() {
 }
 
 #[tokio::test]
-async fn an_upload_that_streams_is_not_lost_on_an_endpoint_that_refuses() {
+async fn an_upload_that_streams_is_not_lost_on_what_refuses() {
     let refusing = Refusing::new();
     let backend = Backend::answering(wire::json(200, "{}")).await;
-    let gateway = Gateway::start(&format!(
-        "{SERVER}[upstreams.model]\nendpoints = [\"http://{}\", \"{}\"]\n{ALL}to = \"model\"\n",
-        refusing.address,
-        backend.url()
-    ))
-    .await;
-    for _ in 0..4 {
-        let mut client = Client::connect(gateway.address).await;
-        client
-            .ask(&Ask::new("POST", "/file").field("Transfer-Encoding: chunked"))
-            .await;
-        client.send(wire::chunk("order")).await;
-        client.send(wire::LAST).await;
-        assert_eq!(client.answer().await.status(), 200);
+    let (refused, url) = (refusing.address, backend.url());
+    for upstreams in [
+        format!(
+            "[upstreams.model]\nendpoints = [\"http://{refused}\", \"{url}\"]\n{ALL}to = \"model\""
+        ),
+        format!(
+            "[upstreams.a]\nurl = \"http://{refused}\"\n[upstreams.b]\nurl = \"{url}\"\n{ALL}to = [\"a\", \"b\"]"
+        ),
+    ] {
+        let gateway = Gateway::start(&format!("{SERVER}{upstreams}\n")).await;
+        for _ in 0..4 {
+            let mut client = Client::connect(gateway.address).await;
+            client
+                .ask(&Ask::new("POST", "/file").field("Transfer-Encoding: chunked"))
+                .await;
+            client.send(wire::chunk("order")).await;
+            client.send(wire::LAST).await;
+            assert_eq!(client.answer().await.status(), 200);
+        }
     }
     let bodies: Vec<_> = backend.requests().into_iter().map(|r| r.body).collect();
-    assert_eq!(bodies, ["order"; 4]);
+    assert_eq!(bodies, ["order"; 8]);
 }
 
 #[tokio::test]
