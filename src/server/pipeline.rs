@@ -31,7 +31,7 @@ use crate::edge::{auth, cors};
 use crate::metrics::Metrics;
 use crate::relay::{self, Aborted, Body, Inbound, LiveRoute, Order, Plane, Record, Refusal};
 use crate::router::{Candidates, Found, Head};
-use crate::upstream::Pool;
+use crate::upstream::{Pool, UploadFault};
 
 /// Bodies up to this size are read before anything is sent, so that they can be sent again when a
 /// kept connection turns out to be closed. In bytes.
@@ -336,6 +336,11 @@ impl Call {
             .body
             .check_announced()
             .map_err(|fault| Refusal::upload(&fault))?;
+        // What was read for the model's sake was bounded by another limit.
+        let read = order.kept.as_ref().map_or(0, Bytes::len) as u64;
+        if read > route.max_body {
+            return Err(Refusal::upload(&UploadFault::TooLarge(route.max_body)));
+        }
         let host = headers.get(HOST).cloned();
         let forwarding = Forwarding {
             peer: record.socket().peer().ip(),
