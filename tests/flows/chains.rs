@@ -89,7 +89,8 @@ async fn an_entry_that_answered_is_final_whatever_it_said() {
         second.url()
     ))
     .await;
-    let answer = gateway.fetch(&CHAT.ask()).await;
+    let answer = gateway.fetch(&CHAT.ask().field("X-Own: 1")).await;
+    assert_eq!(first.requests()[0].head.get("x-own"), Some("1"));
     assert_eq!(
         (answer.status(), answer.text().as_str()),
         (503, "{\"busy\":1}")

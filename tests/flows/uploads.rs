@@ -282,3 +282,28 @@ async fn a_model_in_a_multipart_form_is_not_read() {
     assert_eq!(open.fetch(&ask).await.status(), 200);
     assert_eq!(backend.requests()[0].body, form);
 }
+
+#[tokio::test]
+async fn the_limit_of_a_body_holds_where_its_model_is_looked_for_as_well() {
+    let backend = Backend::answering(wire::json(200, "{}")).await;
+    for route in [
+        "model = \"m\"\nmax_body = \"1KB\"",
+        "max_body = \"1KB\"\nearly_head = \"10s\"",
+    ] {
+        let gateway = gateway(&backend, route).await;
+        let filler = "x".repeat(5_000);
+        let large = format!("{{\"model\":\"m\",\"filler\":\"{filler}\"}}");
+        let whole = Ask::post("/v1/chat/completions", &large);
+        assert_eq!(gateway.fetch(&whole).await.status(), 413, "{route}");
+        let mut client = Client::connect(gateway.address).await;
+        client
+            .ask(&Ask::new("POST", "/v1/chat/completions").field("Transfer-Encoding: chunked"))
+            .await;
+        client
+            .send(wire::chunks(large.as_bytes().chunks(700)))
+            .await;
+        client.send(LAST).await;
+        assert_eq!(client.answer().await.status(), 413, "{route}");
+    }
+    assert_eq!(backend.connections(), 0);
+}
