@@ -1,11 +1,11 @@
 # syntax=docker/dockerfile:1
-# A static binary in an empty image.
+# A static binary in an empty image. It serves config/container.toml:
 #
 #   docker build -t deltaway .
 #   docker run --rm -p 8080:8080 deltaway
 #
-# With a configuration of your own:
-#   docker run --rm -p 8080:8080 -v ./deltaway.toml:/etc/deltaway.toml:ro deltaway --config /etc/deltaway.toml
+# With a configuration of your own in its place:
+#   docker run --rm -p 8080:8080 -v ./deltaway.toml:/etc/deltaway/deltaway.toml:ro deltaway
 
 FROM rust:1.95-alpine AS build
 
@@ -41,15 +41,19 @@ LABEL org.opencontainers.image.title="Deltaway" \
 
 COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/ca-certificates.crt
 COPY --from=build /build/target/release/deltaway /deltaway
+COPY config/container.toml /etc/deltaway/deltaway.toml
 
-# In a container loopback is nobody's address but the container's own.
+# Every command reads the file that DELTAWAY_CONFIG names, the health check too. In a container loopback
+# is nobody's address but the container's own: DELTAWAY_LISTEN outweighs what the file says.
 ENV SSL_CERT_FILE=/etc/ssl/certs/ca-certificates.crt \
+    DELTAWAY_CONFIG=/etc/deltaway/deltaway.toml \
     DELTAWAY_LISTEN=0.0.0.0:8080
 
 # By number, since an empty image has no list of names; orchestrators can then see it is not root.
 USER 65532:65532
 EXPOSE 8080
 
+# Asks the [admin] listener of that file; a file without one needs --no-healthcheck.
 HEALTHCHECK --interval=10s --timeout=3s --start-period=5s --retries=3 \
     CMD ["/deltaway", "health"]
 

@@ -9,6 +9,7 @@ use clap::{Args, CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 use deltaway::app;
 use deltaway::config::{self, Config, LogFormat, Overrides};
+use tracing_appender::non_blocking::WorkerGuard;
 use tracing_subscriber::EnvFilter;
 
 // jemalloc puts blocks of a page's size on a page's edge, so that of the server's half-used buffers
@@ -160,22 +161,27 @@ fn load(file: Option<&Path>, overrides: Overrides) -> Result<Config, String> {
 }
 
 fn serve(config: Config) -> Result<(), String> {
-    log(&config.log)?;
+    // Held to the end: what is still to be written is written when it is dropped.
+    let _writer = log(&config.log)?;
     app::run(config).map_err(|fault| fault.to_string())
 }
 
-fn log(log: &config::Log) -> Result<(), String> {
+/// Sets up the log. Lines are written by a thread of their own: whoever reads them slowly must not
+/// hold back a stream. When 128,000 lines wait, further ones are dropped.
+fn log(log: &config::Log) -> Result<WorkerGuard, String> {
     let filter = EnvFilter::builder()
         .parse(&log.level)
         .map_err(|error| format!("log.level: {error}"))?;
+    let (writer, guard) = tracing_appender::non_blocking(std::io::stdout());
     let lines = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_target(false);
+        .with_target(false)
+        .with_writer(writer);
     match log.format {
         LogFormat::Json => lines.json().flatten_event(true).init(),
-        LogFormat::Text => lines.init(),
+        LogFormat::Text => lines.with_ansi(false).init(),
     }
-    Ok(())
+    Ok(guard)
 }
 
 fn health(url: Option<String>, file: Option<&Path>, overrides: Overrides) -> Result<(), String> {

@@ -14,6 +14,9 @@ use crate::config::Config;
 /// [`StartFault`] when it could not start.
 pub fn run(config: Config) -> Result<(), StartFault> {
     let routes = config.routes.len();
+    for key in config.keys.values().filter(|key| key.hashes.is_empty()) {
+        tracing::warn!(key = %key.name, "the key has no value: it lets nobody in");
+    }
     let running = start(config)?;
     tracing::info!(
         address = %running.address,

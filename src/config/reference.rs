@@ -25,7 +25,8 @@ nothing. `$$` is the sign itself.
 **Secrets** are written as text, which is best a variable, or as `{ file = "path" }`; line breaks at the
 end of the file are no part of it, and the path is relative to the folder of the configuration. A secret
 is never shown: not in the log, not in a fault, not in a debug print. A secret written `"${NAME:-}"` may
-be empty: the start succeeds, and a request that would need it is answered 503, naming the variable.
+be empty, and the start succeeds. As an upstream's credential it makes requests that need it be answered
+503, naming the variable; as a caller's key it lets nobody in.
 
 **Durations** are a whole number and a unit: `"250ms"`, `"15s"`, `"2m"`, `"1h"`. `"off"` takes a limit
 away where that is possible. **Sizes** likewise: `"512B"`, `"64KiB"`, `"20MiB"`, and decimal `"1KB"`,

@@ -99,7 +99,8 @@ pub enum LogFormat {
 pub struct ApiKey {
     /// The name used in `allow` and in the access log.
     pub name: Arc<str>,
-    /// SHA-256 of each key this name goes by (a file may hold several, one a line).
+    /// SHA-256 of each key this name goes by (a file may hold several, one a line). None where its
+    /// value was allowed to be empty, and is: then nobody is let in by it.
     pub hashes: Vec<[u8; 32]>,
 }
 

@@ -6,14 +6,15 @@ use std::cell::RefCell;
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use hyper::rt::{Read, ReadBufCursor, Write};
 use tokio::io::Interest;
 use tokio::net::TcpStream;
+use tokio::task::JoinHandle;
 use tokio::time::Sleep;
 
 /// Most bytes taken from a client by one read.
@@ -53,6 +54,7 @@ pub struct Socket {
     stalled: AtomicBool,
     blocked: AtomicBool,
     reset: AtomicBool,
+    tunnel: Mutex<Option<JoinHandle<()>>>,
 }
 
 const IDLE: u64 = 0;
@@ -76,6 +78,7 @@ impl Socket {
             stalled: AtomicBool::new(false),
             blocked: AtomicBool::new(false),
             reset: AtomicBool::new(false),
+            tunnel: Mutex::new(None),
         })
     }
 
@@ -129,6 +132,19 @@ impl Socket {
     /// Whether bytes wait for the client to take them.
     pub fn is_blocked(&self) -> bool {
         self.blocked.load(Ordering::Relaxed)
+    }
+
+    /// From now on the connection's bytes belong to `tunnel`.
+    pub fn set_tunnel(&self, tunnel: JoinHandle<()>) {
+        *self.tunnel.lock().unwrap_or_else(PoisonError::into_inner) = Some(tunnel);
+    }
+
+    /// The tunnel this connection has become part of, once.
+    pub fn take_tunnel(&self) -> Option<JoinHandle<()>> {
+        self.tunnel
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take()
     }
 
     /// What the connection is doing.

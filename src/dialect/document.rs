@@ -10,7 +10,7 @@
 
 use memchr::memchr2;
 
-use super::watcher::Marker;
+use super::marker::Marker;
 use crate::config::Dialect;
 
 /// Follows one document after another.

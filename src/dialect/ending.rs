@@ -6,7 +6,8 @@
 
 use std::fmt;
 
-use super::watcher::{Marker, Watcher, has_markers};
+use super::marker::Marker;
+use super::watcher::{Watcher, has_markers};
 
 /// How the upstream's body ended, as the transport saw it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

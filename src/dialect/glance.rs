@@ -10,7 +10,7 @@ use std::sync::LazyLock;
 use memchr::memmem::Finder;
 
 use super::document::type_marker;
-use super::watcher::Marker;
+use super::marker::Marker;
 use crate::config::Dialect;
 
 /// Whether `document`, an object from its `{` to its `}`, may show a marker.

@@ -8,8 +8,8 @@
 use memchr::memchr;
 
 use super::document::type_marker;
+use super::marker::Marker;
 use super::payload::Payload;
-use super::watcher::Marker;
 use crate::config::Dialect;
 use crate::sse::LineSink;
 

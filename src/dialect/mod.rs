@@ -13,6 +13,7 @@ mod ending;
 mod failure;
 mod glance;
 mod lines;
+mod marker;
 mod payload;
 mod recognise;
 mod request;
@@ -20,9 +21,10 @@ mod watcher;
 
 pub use ending::{ClientEnd, Ending, TransportEnd, Verdict, judge};
 pub use failure::{Failure, error_event, heartbeat, is_error_answer, refusal};
+pub use marker::Marker;
 pub use recognise::{BodyKind, body_kind, model_in_path, recognise};
 pub use request::{BodyFault, Facts, Model, read_request, rename_model};
-pub use watcher::{Marker, Watcher};
+pub use watcher::Watcher;
 
 #[cfg(test)]
 mod recordings_tests;

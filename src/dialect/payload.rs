@@ -6,7 +6,7 @@
 
 use super::document::Document;
 use super::glance;
-use super::watcher::Marker;
+use super::marker::Marker;
 use crate::config::Dialect;
 
 /// The payload of an event or a line: JSON, or `[DONE]`.

@@ -120,9 +120,9 @@ pub fn via(headers: &mut HeaderMap, version: Version) {
 
 /// Removes what a peer that is not trusted says of itself.
 fn forget(headers: &mut HeaderMap) {
-    headers.remove(header::FORWARDED);
-    headers.remove(X_REAL_IP);
-    let is_ours = |name: &&HeaderName| name.as_str().starts_with(X_FORWARDED);
+    let is_ours = |name: &&HeaderName| {
+        *name == header::FORWARDED || *name == X_REAL_IP || name.as_str().starts_with(X_FORWARDED)
+    };
     while let Some(name) = headers.keys().find(is_ours).cloned() {
         headers.remove(name);
     }

@@ -21,10 +21,23 @@ pub struct Hop {
     pub te_trailers: bool,
 }
 
-const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
-const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
-const PROXY_AUTHENTICATION_INFO: HeaderName = HeaderName::from_static("proxy-authentication-info");
-const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
+static BOTH_WAYS: [HeaderName; 5] = [
+    header::CONNECTION,
+    header::TRANSFER_ENCODING,
+    header::UPGRADE,
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
+];
+static REQUEST_ONLY: [HeaderName; 4] = [
+    header::TE,
+    header::EXPECT,
+    header::PROXY_AUTHORIZATION,
+    HeaderName::from_static("http2-settings"),
+];
+static RESPONSE_ONLY: [HeaderName; 2] = [
+    header::PROXY_AUTHENTICATE,
+    HeaderName::from_static("proxy-authentication-info"),
+];
 
 /// Fields, and beginnings of fields, that `Connection` cannot take out.
 const KEPT: &[&str] = &[
@@ -81,14 +94,7 @@ pub fn strip_request(headers: &mut HeaderMap) -> Hop {
         name.trim_ascii().eq_ignore_ascii_case(b"trailers")
     });
     let upgrade = strip(headers);
-    for name in [
-        header::TE,
-        header::EXPECT,
-        header::PROXY_AUTHORIZATION,
-        HTTP2_SETTINGS,
-    ] {
-        headers.remove(name);
-    }
+    remove(headers, &REQUEST_ONLY);
     if te_trailers {
         headers.insert(header::TE, HeaderValue::from_static("trailers"));
     }
@@ -102,9 +108,7 @@ pub fn strip_request(headers: &mut HeaderMap) -> Hop {
 /// `101 Switching Protocols` switches to.
 pub fn strip_response(headers: &mut HeaderMap) -> Option<HeaderValue> {
     let upgrade = strip(headers);
-    for name in [header::PROXY_AUTHENTICATE, PROXY_AUTHENTICATION_INFO] {
-        headers.remove(name);
-    }
+    remove(headers, &RESPONSE_ONLY);
     upgrade
 }
 
@@ -126,16 +130,18 @@ fn strip(headers: &mut HeaderMap) -> Option<HeaderValue> {
             }
         }
     }
-    for name in [
-        header::CONNECTION,
-        header::TRANSFER_ENCODING,
-        header::UPGRADE,
-        KEEP_ALIVE,
-        PROXY_CONNECTION,
-    ] {
-        headers.remove(name);
-    }
+    remove(headers, &BOTH_WAYS);
     upgrade
+}
+
+/// Removes the fields of `names`. Most messages have none of them, and seeing that costs less than
+/// asking the map for each.
+fn remove(headers: &mut HeaderMap, names: &[HeaderName]) {
+    if headers.keys().any(|name| names.contains(name)) {
+        for name in names {
+            headers.remove(name);
+        }
+    }
 }
 
 /// The protocol in `Upgrade`, unless it is one that would carry requests past us.

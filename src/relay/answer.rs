@@ -4,31 +4,18 @@ use std::future::poll_fn;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE};
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode};
+use http::{HeaderMap, Method, Response, StatusCode};
 
 use super::body::Body;
-use super::direct::{Direct, Source};
-use super::order::{Context, Reached};
-use super::outgoing::apply;
+use super::context::{Context, Reached};
+use super::head::{essence, prepare};
 use super::record::{Outcome, Record};
-use crate::config::{Dialect, ResolvedClocks};
-use crate::delivery::SilenceClock;
-use crate::dialect::{BodyKind, Ending, Watcher, body_kind, is_error_answer};
-use crate::edge::trace::REQUEST_ID;
-use crate::edge::{cors, forwarded, hop};
+use super::source::Source;
+use crate::config::Dialect;
+use crate::dialect::{BodyKind, Ending, body_kind, is_error_answer};
+use crate::edge::forwarded;
 use crate::upstream::{AnswerBody, Piece};
 
-/// Switches off the buffers of nginx and of those that follow it.
-const X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
-/// Content types of bodies that are streams, whether we can look into them or not.
-const STREAMS: [&str; 5] = [
-    "text/event-stream",
-    "application/x-ndjson",
-    "application/jsonl",
-    "application/stream+json",
-    "application/vnd.amazon.eventstream",
-];
 /// Largest answer that is looked through for an error told with status 200, in bytes.
 const ERROR_ANSWER: u64 = 64 * 1024;
 
@@ -80,7 +67,7 @@ pub(super) async fn answer(
             if let Some(begun) = begun {
                 body.put_back(begun);
             }
-            relayed(&context, &clocks, Source::Answer(body), kind, record)
+            Body::relayed(&context, &clocks, Source::Answer(body), kind, record)
         }
     };
     let mut response = Response::new(body);
@@ -89,79 +76,10 @@ pub(super) async fn answer(
     response
 }
 
-/// A relayed body with its watcher and clocks.
-pub(super) fn relayed(
-    context: &Context,
-    clocks: &ResolvedClocks,
-    source: Source,
-    kind: BodyKind,
-    record: Box<Record>,
-) -> Body {
-    let heartbeat = context
-        .route
-        .config
-        .heartbeat
-        .filter(|_| kind == BodyKind::Sse);
-    let mut clock = SilenceClock::new(heartbeat, clocks.idle);
-    if let Some(limit) = clocks.first_event.filter(|_| kind != BodyKind::Opaque) {
-        clock.limit_first_event(record.started(), limit);
-    }
-    if let Some(limit) = clocks.total {
-        clock.limit_total(record.started(), limit);
-    }
-    let watcher = Watcher::new(context.dialect, kind);
-    Body::direct(Box::new(Direct::new(source, watcher, clock, record)))
-}
-
-/// Makes the upstream's headers ours.
-fn prepare(headers: &mut HeaderMap, context: &Context, kind: BodyKind, record: &Record) {
-    hop::strip_response(headers);
-    if is_stream(headers) {
-        unbuffer(headers);
-    }
-    // What we may have to add to a stream does not fit into a length that was announced before.
-    if kind != BodyKind::Opaque && context.method != Method::HEAD {
-        headers.remove(CONTENT_LENGTH);
-    }
-    finish(headers, context, record);
-}
-
-/// Headers that every answer through a route gets.
-pub(super) fn finish(headers: &mut HeaderMap, context: &Context, record: &Record) {
-    if context.route.cors.is_some() {
-        cors::strip_backend(headers);
-    }
-    headers.insert(REQUEST_ID, record.request_id.clone());
-    apply(&context.route.config.response_headers, headers);
-}
-
-/// Tells everything between us and the client to pass a stream on as it comes.
-pub(super) fn unbuffer(headers: &mut HeaderMap) {
-    headers.insert(X_ACCEL_BUFFERING, HeaderValue::from_static("no"));
-    headers.insert(
-        CACHE_CONTROL,
-        HeaderValue::from_static("no-cache, no-transform"),
-    );
-}
-
 /// Whether the answer has no body, whatever its fields say (RFC 9112 §6.3).
 fn is_bodiless(context: &Context, status: StatusCode) -> bool {
     context.method == Method::HEAD
         || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
-}
-
-fn is_stream(headers: &HeaderMap) -> bool {
-    essence(headers).is_some_and(|essence| {
-        STREAMS
-            .iter()
-            .any(|stream| essence.eq_ignore_ascii_case(stream))
-    })
-}
-
-/// The media type without its parameters.
-fn essence(headers: &HeaderMap) -> Option<&str> {
-    let value = headers.get(CONTENT_TYPE)?.to_str().ok()?;
-    value.split(';').next().map(str::trim)
 }
 
 fn is_small_json(context: &Context, headers: &HeaderMap, body: &AnswerBody) -> bool {

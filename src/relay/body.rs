@@ -6,8 +6,13 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
 
-use super::direct::Direct;
+use super::context::Context as RequestContext;
+use super::direct::{Aborted, Direct};
 use super::record::Record;
+use super::source::Source;
+use crate::config::ResolvedClocks;
+use crate::delivery::SilenceClock;
+use crate::dialect::{BodyKind, Watcher};
 
 /// The body of an answer to a client.
 #[derive(Debug, Default)]
@@ -24,20 +29,35 @@ enum Kind {
     Direct(Box<Direct>),
 }
 
-/// An answer that could not be ended properly; the connection is closed without its end.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the answer was cut")]
-pub struct Aborted;
-
 impl Body {
     /// Bytes that are there already.
     pub fn whole(bytes: Bytes, record: Box<Record>) -> Self {
         Self(Kind::Whole(bytes, Some(record)))
     }
 
-    /// An upstream's body.
-    pub(super) fn direct(direct: Box<Direct>) -> Self {
-        Self(Kind::Direct(direct))
+    /// An upstream's body, with its watcher and its clocks.
+    pub(super) fn relayed(
+        context: &RequestContext,
+        clocks: &ResolvedClocks,
+        source: Source,
+        kind: BodyKind,
+        record: Box<Record>,
+    ) -> Self {
+        let heartbeat = context
+            .route
+            .config
+            .heartbeat
+            .filter(|_| kind == BodyKind::Sse);
+        let mut clock = SilenceClock::new(heartbeat, clocks.idle);
+        if let Some(limit) = clocks.first_event.filter(|_| kind != BodyKind::Opaque) {
+            clock.limit_first_event(record.started(), limit);
+        }
+        if let Some(limit) = clocks.total {
+            clock.limit_total(record.started(), limit);
+        }
+        let watcher = Watcher::new(context.dialect, kind);
+        let direct = Direct::new(source, watcher, clock, record);
+        Self(Kind::Direct(Box::new(direct)))
     }
 }
 

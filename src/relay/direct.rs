@@ -12,26 +12,22 @@ use bytes::Bytes;
 use http::{HeaderMap, Version};
 use http_body::{Frame, SizeHint};
 
-use super::body::Aborted;
-use super::early::{Arrival, Awaited};
 use super::record::{Outcome, Record};
+use super::source::{Arrival, Source};
 use crate::delivery::{Silence, SilenceClock};
 use crate::dialect::{
     BodyKind, ClientEnd, Ending, Failure, TransportEnd, Verdict, Watcher, error_event, heartbeat,
     judge,
 };
-use crate::upstream::{AnswerBody, BodyEnd, Piece, Reason};
+use crate::upstream::{BodyEnd, Piece, Reason};
 
 /// UTF-8's byte order mark; it means something only at the very start of a stream.
 const BOM: &[u8] = b"\xEF\xBB\xBF";
 
-/// Where the bytes come from.
-pub(super) enum Source {
-    /// An answer that is there.
-    Answer(Box<AnswerBody>),
-    /// An answer whose head is still waited for, though ours was sent.
-    Awaited(Awaited),
-}
+/// An answer that could not be ended properly; the connection is closed without its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the answer was cut")]
+pub struct Aborted;
 
 /// Ends when the client hangs up.
 type HungUp = Pin<Box<dyn Future<Output = ()> + Send>>;

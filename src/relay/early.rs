@@ -5,45 +5,18 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
 
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
 
-use super::answer::{finish, relayed, unbuffer};
 use super::body::Body;
-use super::direct::Source;
-use super::order::{Context, Reached};
+use super::context::{Context, Reached};
+use super::head::{finish, unbuffer};
 use super::record::Record;
 use super::refusal::Refusal;
+use super::source::{Arrival, Awaited, Source};
 use crate::config::ResolvedClocks;
 use crate::dialect::{BodyKind, body_kind};
-use crate::upstream::AnswerBody;
-
-/// An answer whose head is still waited for.
-pub(super) type Awaited = Pin<Box<dyn Future<Output = Arrival> + Send>>;
-
-/// What came after the head was promised.
-pub(super) enum Arrival {
-    /// The event stream that was promised.
-    Stream {
-        /// Its body.
-        body: Box<AnswerBody>,
-        /// Who sends it.
-        endpoint: Arc<str>,
-        /// Its entry in the route's chain.
-        entry: usize,
-    },
-    /// Something else.
-    Unfit {
-        /// The status that would have been sent.
-        status: u16,
-        /// The kind of failure.
-        code: &'static str,
-        /// What came, in words.
-        message: String,
-    },
-}
 
 /// Sends the head now; the answer of `asking` becomes the body.
 pub(super) fn answer(
@@ -58,7 +31,7 @@ pub(super) fn answer(
     finish(&mut headers, &context, &record);
     record.status = Some(StatusCode::OK);
     let awaited: Awaited = Box::pin(async move { arrival(asking.await) });
-    let body = relayed(
+    let body = Body::relayed(
         &context,
         clocks,
         Source::Awaited(awaited),

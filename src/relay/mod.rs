@@ -11,17 +11,21 @@
 
 mod answer;
 mod body;
+mod context;
 mod direct;
 mod early;
+mod head;
 mod order;
 mod outgoing;
 mod plane;
 mod record;
 mod refusal;
+mod source;
 mod tunnel;
 mod upload;
 
-pub use body::{Aborted, Body};
+pub use body::Body;
+pub use direct::Aborted;
 pub use order::{Order, relay};
 pub use outgoing::accepts_events;
 pub use plane::{Entry, LiveRoute, Plane, PlaneFault, Registry};

@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::request::Parts;
-use http::{HeaderMap, Method, Response, StatusCode};
+use http::{HeaderMap, Response, StatusCode};
 use hyper::upgrade::OnUpgrade;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::body::Body;
+use super::context::{Context, Reached};
 use super::early;
 use super::outgoing::{Outgoing, accepts_events};
 use super::plane::LiveRoute;
@@ -20,7 +21,7 @@ use super::{answer, tunnel};
 use crate::config::{Clocks, Dialect, ResolvedClocks};
 use crate::dialect::{Facts, rename_model};
 use crate::edge::hop;
-use crate::upstream::{Ask, Asked, Pool, Upload};
+use crate::upstream::{Ask, Pool, Upload};
 
 /// A request that is to be relayed: routed, let in, its forwarding headers set.
 pub struct Order {
@@ -46,21 +47,6 @@ impl std::fmt::Debug for Order {
             .field("route", &self.route.config.name)
             .finish_non_exhaustive()
     }
-}
-
-/// An entry of the route's chain that has answered.
-pub(super) struct Reached {
-    pub(super) asked: Asked,
-    pub(super) entry: usize,
-    pub(super) clocks: ResolvedClocks,
-}
-
-/// What is known of a request besides its body, for building its answer.
-pub(super) struct Context {
-    pub(super) route: Arc<LiveRoute>,
-    pub(super) dialect: Dialect,
-    pub(super) method: Method,
-    pub(super) upgrade: Option<OnUpgrade>,
 }
 
 /// Relays `order`. On the way out `record` is part of the answer's body, or still with the caller.

@@ -1,15 +1,22 @@
 //! An upgraded connection: bytes both ways until one side ends (RFC 9110 §7.8).
 
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
 use bytes::Bytes;
 use http::header::{CONNECTION, UPGRADE};
 use http::{HeaderValue, Response, StatusCode};
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncWriteExt, copy_bidirectional};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf, copy_bidirectional};
 
-use super::answer::finish;
 use super::body::Body;
-use super::order::{Context, Reached};
+use super::context::{Context as RequestContext, Reached};
+use super::head::finish;
 use super::record::{Outcome, Record};
 use super::refusal::Refusal;
 use crate::edge::hop;
@@ -21,7 +28,7 @@ use crate::upstream::Transport;
 ///
 /// A [`Refusal`] when an upstream switches protocols though nobody asked for it.
 pub(super) fn answer(
-    mut context: Context,
+    mut context: RequestContext,
     reached: Reached,
     record: &mut Option<Box<Record>>,
 ) -> Result<Response<Body>, Refusal> {
@@ -48,29 +55,113 @@ pub(super) fn answer(
     record.status = Some(StatusCode::SWITCHING_PROTOCOLS);
     record.outcome = Outcome::Upgraded;
     let (transport, read_ahead) = connection.into_parts();
-    // Ends with either side; the drain's limit ends it with the runtime.
-    tokio::spawn(copy(upgrade, transport, read_ahead, record));
+    let socket = record.socket().clone();
+    let tunnel = Tunnel {
+        transport,
+        read_ahead,
+        idle: reached.clocks.idle,
+        record,
+    };
+    // The client's connection waits for it, and ends it when it is ended itself.
+    socket.set_tunnel(tokio::spawn(tunnel.run(upgrade)));
     let mut response = Response::new(Body::default());
     *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
     *response.headers_mut() = headers;
     Ok(response)
 }
 
+/// Two connections whose bytes belong to each other.
+struct Tunnel {
+    transport: Transport,
+    read_ahead: Bytes,
+    idle: Option<Duration>,
+    record: Box<Record>,
+}
+
+impl Tunnel {
+    async fn run(mut self, upgrade: OnUpgrade) {
+        let active = Arc::new(AtomicBool::new(true));
+        let copied = copy(upgrade, self.transport, self.read_ahead, active.clone());
+        let ended = tokio::select! {
+            copied = copied => copied.map_err(|error| error.to_string()),
+            limit = silent(self.idle, &active) => Err(format!("no byte passed for {limit:?}")),
+        };
+        match ended {
+            Ok(to_client) => {
+                self.record
+                    .add_bytes(usize::try_from(to_client).unwrap_or(usize::MAX));
+            }
+            Err(reason) => self.record.reason = Some(reason.into()),
+        }
+    }
+}
+
+/// Copies until both sides have ended, or one has failed; the bytes that went to the client.
 async fn copy(
     upgrade: OnUpgrade,
-    mut upstream: Transport,
+    transport: Transport,
     read_ahead: Bytes,
-    mut record: Box<Record>,
-) {
-    let copied = async {
-        let mut client = TokioIo::new(upgrade.await.map_err(std::io::Error::other)?);
-        client.write_all(&read_ahead).await?;
-        copy_bidirectional(&mut client, &mut upstream).await
+    active: Arc<AtomicBool>,
+) -> io::Result<u64> {
+    let client = TokioIo::new(upgrade.await.map_err(io::Error::other)?);
+    let mut client = Watched {
+        inner: client,
+        active: active.clone(),
     };
-    match copied.await {
-        Ok((_, to_client)) => {
-            record.add_bytes(usize::try_from(to_client).unwrap_or(usize::MAX));
+    let mut upstream = Watched {
+        inner: transport,
+        active,
+    };
+    client.write_all(&read_ahead).await?;
+    let (_, to_client) = copy_bidirectional(&mut client, &mut upstream).await?;
+    Ok(to_client + read_ahead.len() as u64)
+}
+
+/// Ends when nothing has passed for at least `limit`, and at most twice that.
+async fn silent(limit: Option<Duration>, active: &AtomicBool) -> Duration {
+    let Some(limit) = limit else {
+        return std::future::pending().await;
+    };
+    while active.swap(false, Ordering::Relaxed) {
+        tokio::time::sleep(limit).await;
+    }
+    limit
+}
+
+/// A connection that tells when something came from it.
+struct Watched<T> {
+    inner: T,
+    active: Arc<AtomicBool>,
+}
+
+impl<T: AsyncRead + Unpin> AsyncRead for Watched<T> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let read = Pin::new(&mut self.inner).poll_read(cx, buffer);
+        if read.is_ready() {
+            self.active.store(true, Ordering::Relaxed);
         }
-        Err(error) => record.reason = Some(error.to_string().into()),
+        read
+    }
+}
+
+impl<T: AsyncWrite + Unpin> AsyncWrite for Watched<T> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.inner).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_shutdown(cx)
     }
 }

@@ -12,22 +12,12 @@ use tokio::time::sleep;
 
 use super::connection;
 use super::pipeline::Gateway;
+use super::shutdown::Shutdown;
 
 /// Connections the kernel keeps for us while we are not accepting.
 const BACKLOG: i32 = 4096;
 /// How long accepting rests after an error that is not the connection's own (no descriptors left).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-
-/// What a worker is told about the end.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Shutdown {
-    /// Go on.
-    No,
-    /// Accept nothing more; let what runs come to its end.
-    Drain,
-    /// Drop what still runs.
-    Now,
-}
 
 /// A listening socket on `address`, to be shared by all workers.
 ///

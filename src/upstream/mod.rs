@@ -1,8 +1,8 @@
 //! Upstreams: endpoints, connections to them, and the requests sent there.
 //!
 //! The way of a request: [`Group::ask`] picks an endpoint, takes a kept connection or opens one
-//! ([`connect`]), and [`h1`] writes the request and reads the answer's head; its body is read by whoever
-//! polls it. Balancing by load, health and retries have their place in [`group`].
+//! (`connect`), and `h1` writes the request and reads the answer's head; its body is read by whoever
+//! polls it. Balancing by load, health and retries have their place in `group`.
 
 mod connect;
 mod fault;

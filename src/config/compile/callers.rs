@@ -21,7 +21,9 @@ pub(super) fn callers(file: &Section, gathered: &mut Gathered<'_>) -> Callers {
     let mut callers = named_and_wrong(file);
     let mut holders: HashMap<Hash, &str> = HashMap::new();
     for (name, section) in file.sections(&root::KEYS) {
-        let hashes = hashes(section, gathered);
+        let Some(hashes) = hashes(section, gathered) else {
+            continue;
+        };
         for hash in &hashes {
             if let Some(other) = holders.insert(*hash, name).filter(|other| *other != name) {
                 let help = "a key that goes by two names would let in neither or both: keep one";
@@ -29,13 +31,11 @@ pub(super) fn callers(file: &Section, gathered: &mut Gathered<'_>) -> Callers {
                 gathered.wrong(section.at, &section.path, Malformed::new(message, help));
             }
         }
-        if !hashes.is_empty() {
-            let key = ApiKey {
-                name: name.into(),
-                hashes,
-            };
-            callers.insert(name.to_owned(), Some(Arc::new(key)));
-        }
+        let key = ApiKey {
+            name: name.into(),
+            hashes,
+        };
+        callers.insert(name.to_owned(), Some(Arc::new(key)));
     }
     callers
 }
@@ -46,29 +46,18 @@ fn named_and_wrong(file: &Section) -> Callers {
     entries.map(|entry| (entry.name.clone(), None)).collect()
 }
 
-fn hashes(section: &Section, gathered: &mut Gathered<'_>) -> Vec<Hash> {
+/// The hashes of one name; none where something is wrong. A value that was allowed to be empty, and is,
+/// has no hash at all: nobody is let in by it.
+fn hashes(section: &Section, gathered: &mut Gathered<'_>) -> Option<Vec<Hash>> {
     if let Some(node) = section.node(&CALLER_HASH) {
-        return checked(node, written_hash, gathered).into_iter().collect();
+        return Some(vec![checked(node, written_hash, gathered)?]);
     }
     if let Some(secret) = section.secret(&CALLER_VALUE) {
-        return match secret.reveal() {
-            Ok(value) => vec![Sha256::digest(value).into()],
-            Err(missing) => {
-                let message = format!("is empty ({missing})");
-                let help = "a key that is empty would let in everybody: set the variable";
-                let at = section
-                    .node(&CALLER_VALUE)
-                    .map_or(section.at, |node| node.at);
-                let path = section.path_of(&CALLER_VALUE);
-                gathered.wrong(at, &path, Malformed::new(message, help));
-                Vec::new()
-            }
-        };
+        let hash = secret.reveal().map(|value| Sha256::digest(value).into());
+        return Some(hash.into_iter().collect());
     }
-    match section.file(&CALLER_FILE) {
-        Some(file) => file_hashes(section, file, gathered),
-        None => Vec::new(),
-    }
+    let hashes = file_hashes(section, section.file(&CALLER_FILE)?, gathered);
+    Some(hashes).filter(|hashes| !hashes.is_empty())
 }
 
 fn file_hashes(section: &Section, file: &File, gathered: &mut Gathered<'_>) -> Vec<Hash> {

@@ -6,8 +6,8 @@ table! {
     /// `[keys.NAME]`.
     CALLER {
         about: "A caller's API key, by the name that `allow` and the access log use. A caller shows it as \
-                `Authorization: Bearer KEY`, `x-api-key: KEY` or the way its model API knows. Only its \
-                SHA-256 is kept in memory. Make the hash of one with \
+                `Authorization: Bearer KEY`, or as `x-api-key`, `api-key` or `x-goog-api-key`. Only its \
+                SHA-256 is kept. Make the hash of one with \
                 `printf %s \"$KEY\" | sha256sum`.",
         example: "[keys.web]\nvalue = \"${WEB_KEY}\"\n\n[keys.batch]\n\
                   hash = \"sha256:2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824\"\n",
@@ -16,7 +16,8 @@ table! {
     CALLER_HASH = ("hash", Kind::Text(&HASH), Fallback::Absent("–"),
         "The SHA-256 of the key, so that the configuration holds nothing worth stealing.");
     CALLER_VALUE = ("value", Kind::Secret, Fallback::Absent("–"),
-        "The key itself. It may not be empty.");
+        "The key itself. One written as `\"${NAME:-}\"` may be empty: the start succeeds, warns, and nobody is \
+         let in by it.");
     CALLER_FILE = ("file", Kind::File, Fallback::Absent("–"),
         "A file with one key or `sha256:HEX` a line, all of which go by this name. Empty lines and \
          lines that begin with `#` are skipped.");

@@ -48,16 +48,18 @@ table! {
         "Headers that all have to be there with exactly these values.");
     ROUTE_MODEL = ("model", Kind::OneOrMore(&Kind::Text(&MODEL)), Fallback::Absent("any, and none"),
         "The model asked for, in the JSON body or in the path where the model API has it there. A `*` at \
-         the end is any rest. The body is held until the model is found: see `model_within`.");
+         the end is any rest. To find it, the whole body is held: see `model_within`.");
     ROUTE_TO = ("to", Kind::OneOrMore(&Kind::TextOrTable(&UPSTREAM_NAME, &TARGET)), Fallback::Required,
-        "The upstream, or several in order of preference.");
+        "The upstream, or several in order of preference: the next is asked only when no connection to the one \
+         before could be made. An answer, whatever its status, is the answer. (Failover on errors and \
+         retries are not in this release.)");
     ROUTE_REWRITE = ("rewrite", Kind::Text(&REWRITE), Fallback::Absent("the path as it came"),
         "Replaces the part of the path that `path` names literally: with `path = \"/openai/*\"` and \
          `rewrite = \"/\"`, a request for `/openai/v1/models` goes out as `/v1/models`.");
     ROUTE_REQUEST_HEADERS = ("request_headers", Kind::Table(&HEADERS), Fallback::Absent("none"),
         "Headers removed and set on the way to the upstream. `host` may be set.");
     ROUTE_RESPONSE_HEADERS = ("response_headers", Kind::Table(&HEADERS), Fallback::Absent("none"),
-        "Headers removed and set on the way to the client.");
+        "Headers removed and set on the way to the client, on answers that are relayed.");
     ROUTE_ALLOW = ("allow", Kind::List(1, &Kind::Text(&CALLER_NAME)), Fallback::Absent("everybody"),
         "The keys whose holders are let in; everybody else is answered 401. The key a caller shows here is \
          not sent to the upstream.");
@@ -69,26 +71,33 @@ table! {
         "Cross-origin rules for browsers. Preflights are then answered here, and the upstream's own CORS \
          headers are replaced.");
     ROUTE_MAX_BODY = ("max_body", Kind::Size(0, i64::MAX as u64), Fallback::Size(32 << 20),
-        "Largest request body; a larger one is answered 413. Bodies are not kept, so this costs no memory \
-         by itself.");
+        "Largest request body; a larger one is answered 413. Up to 64 KiB of announced length are read before \
+         the upstream is asked; what is larger streams through and costs no memory by itself, unless the \
+         route has to read it (`model_within`).");
     ROUTE_MODEL_WITHIN = ("model_within", Kind::Size(1, 1 << 30), Fallback::Size(32 << 20),
-        "How much of a body may be held in memory to find `model` in it; a body whose model stands later is \
-         answered 413. Only where a route asks for a model.");
+        "The largest body that is held to be read; a larger one is answered 413, wherever in it `model` \
+         stands, since a second `model` might follow. Bodies are held where the best route for the head \
+         asks for a model, where `to` renames it, and where there is an `early_head`.");
     ROUTE_HEARTBEAT = ("heartbeat", Kind::Limit,
         Fallback::Limit(Limit::After(Duration::from_secs(15))),
-        "A comment (`:` and an empty line) is put into an event stream that was silent this long, so that \
-         nothing on the way takes the connection for dead. Starts with the head; every byte sent resets \
-         it. Never inside an event, never in a body that is compressed or no event stream.");
+        "A comment and an empty line (`:` LF LF; for Gemini, whose SDK reads no comments, LF alone) is put into an event \
+         stream that was silent this long, so that \
+         nothing on the way takes the connection for dead. Starts with the head; every byte from the upstream, \
+         and each heartbeat, starts it anew. Never inside an event, never in a body that is compressed or \
+         no event stream.");
     ROUTE_EARLY_HEAD = ("early_head", Kind::Limit, Fallback::Limit(Limit::Off),
         "Answers the head of an event stream when the upstream has sent none for this long, and lets \
-         heartbeats begin: for load balancers in front that cut a silent request. Starts with the \
+         heartbeats begin: for load balancers in front that cut a silent request. Only for \
+         requests that ask for one (`Accept: text/event-stream`, or `\"stream\": true` in the body). Starts with the \
          attempt. Once it was sent, the status is 200 for good, and a refusal of the upstream arrives as \
-         an error event.");
+         an error event; where the dialect has none, the connection is broken.");
     ROUTE_CLOCKS = ("clocks", Kind::Table(&CLOCKS), Fallback::Absent("those of the upstream"),
         "How long things may take.");
     ROUTE_DIALECT = ("dialect", Kind::Choice(DIALECTS), Fallback::Text(DIALECTS[0]),
         "The model API spoken here: it decides how a stream is known to be complete and in which words \
-         an error is told. `auto` tells it from method and path; `plain` is none.");
+         an error is told. `auto` tells it from method and path; `plain` is none. Where one is spoken, \
+         a JSON error with status 200 is answered 502, with the same body, because SDKs \
+         would take it for an answer.");
 }
 
 table! {
@@ -137,7 +146,7 @@ table! {
     CORS_HEADERS = ("headers", Kind::List(0, &Kind::Text(&HEADER_NAME)), Fallback::Absent("what is asked for"),
         "Request headers named to a preflight.");
     CORS_EXPOSE = ("expose", Kind::List(0, &Kind::Text(&HEADER_NAME)), Fallback::Absent("none"),
-        "Response headers that scripts may read.");
+        "Response headers that scripts may read, besides `x-request-id`.");
     CORS_CREDENTIALS = ("credentials", Kind::Flag, Fallback::Flag(false),
         "Whether cookies and `Authorization` of the browser go along; not with `\"*\"`.");
     CORS_MAX_AGE = ("max_age", ANY_TIME, Fallback::Duration(Duration::from_secs(60 * 60)),

@@ -24,26 +24,32 @@ table! {
     WORKERS = ("workers", Kind::Count(1, 1024), Fallback::Absent("one for each core"),
         "Worker threads. Each has its own event loop and its own pool of connections to upstreams.");
     MAX_CONNECTIONS = ("max_connections", Kind::Count(1, 10_000_000), Fallback::Count(10_000),
-        "Client connections at once, over all workers. Further ones are not accepted but wait in the \
-         kernel's queue. A connection with an open stream costs about 20 KB and two file descriptors.");
+        "Client connections at once, shared out evenly to the workers. Further ones are not accepted but \
+         wait in the kernel's queue. A relayed stream that rests costs about 10 KB (more with TLS to \
+         the upstream) and two file descriptors: mind `ulimit -n`.");
     MAX_HEAD = ("max_head", Kind::Size(8 << 10, 1 << 20), Fallback::Size(16 << 10),
-        "Largest request head (request line and headers); a larger one is answered 431. At least \
-         `\"8KiB\"`. A connection may hold this much memory while it reads a head.");
+        "Largest request head (request line and headers); a larger one is answered 431, without a \
+         body. A connection may hold this much memory while it reads a head.");
     HEAD_TIMEOUT = ("head_timeout", SOME_TIME, Fallback::Duration(Duration::from_secs(10)),
-        "The longest a request head may take. Starts with its first byte; nothing resets it.");
+        "The longest a request head may take. Starts with its first byte; nothing resets it. The \
+         connection is then closed without an answer.");
     KEEP_ALIVE = ("keep_alive", SOME_TIME, Fallback::Duration(Duration::from_secs(75)),
         "How long a connection may rest. Starts when an answer is complete (or the connection is new); \
          the first byte of the next request ends it. A load balancer in front has to let go \
          earlier than this, or it will send requests into connections that are being closed.");
     UPLOAD_TIMEOUT = ("upload_timeout", SOME_TIME, Fallback::Duration(Duration::from_secs(60)),
         "The longest pause in a request body. Starts when a body is waited for; every byte of it \
-         resets it. Answered 408. It does not run while the upstream holds the body back.");
+         resets it. Answered 408, unless an answer has begun. It does not run while the upstream holds \
+         the body back.");
     DRAIN = ("drain", ANY_TIME, Fallback::Duration(Duration::from_secs(30)),
-        "How long running requests and streams may go on after SIGTERM, before they are cut. New \
-         connections are refused at once. Give the process's supervisor a little more than this.");
+        "How long running requests and streams may go on after SIGTERM or SIGINT. Then their connections \
+         are closed, which the access log calls `left`. From the first moment no connection is accepted, \
+         resting ones are closed, and `/readyz` answers 503. The process ends as soon as nothing runs; \
+         upgraded connections (WebSocket) are not waited for. A second signal ends it at once. Give the \
+         process's supervisor a little more than this.");
     TRUSTED_PROXIES = ("trusted_proxies", Kind::List(0, &Kind::Text(&NETWORK)), Fallback::Absent("nobody"),
-        "Peers whose `X-Forwarded-*`, `Forwarded` and `X-Request-Id` are believed and extended. From \
-         anybody else they are replaced.");
+        "Peers whose `X-Forwarded-*` and `Forwarded` are kept and extended, and whose `X-Request-Id` is \
+         kept. From anybody else they are replaced.");
 }
 
 table! {
@@ -69,7 +75,8 @@ table! {
         "One JSON object a line for machines, or readable text for people.");
     LOG_LEVEL = ("level", Kind::Text(&FILTER), Fallback::Text("info"),
         "The least important level that is logged (`error`, `warn`, `info`, `debug`, `trace`, `off`), \
-         or levels for parts of the program, separated by commas.");
+         or levels for parts of the program, separated by commas. \
+         The lines of the access log have the level `info` and the part `deltaway::access`.");
     LOG_ACCESS = ("access", Kind::Flag, Fallback::Flag(true),
         "Whether each request gets its line in the access log, written when its answer has ended.");
 }

@@ -9,7 +9,8 @@ use crate::config::clocks::{DEFAULT_CLOCKS, DEFAULT_PLAIN_CLOCKS};
 table! {
     /// `[upstreams.NAME]`.
     UPSTREAM {
-        about: "A backend, by the name that `to` uses: one address, or several that are used in turn.",
+        about: "A backend, by the name that `to` uses: one address, or several that are used in turn. \
+                There are no health checks, no balancing by load and no retries yet: see `endpoints`.",
         example: "[upstreams.openai]\nurl = \"https://api.openai.com\"\n\n\
                   [upstreams.local]\nendpoints = [\"http://10.0.0.7:8000\", \"http://10.0.0.8:8000\"]\n",
         forms: &[&["url"], &["endpoints"]]
@@ -19,10 +20,13 @@ table! {
          every request. No user name, query or fragment. `\"builtin:demo\"` is a demo backend inside \
          this process.");
     UPSTREAM_ENDPOINTS = ("endpoints", Kind::List(1, &Kind::Text(&URL)), Fallback::Absent("–"),
-        "Several such URLs, used in turn. `\"builtin:demo\"` only alone.");
+        "Several such URLs, used in turn: each request goes to the next one, and on to the one after it only \
+         if no connection could be made (name look-up, TCP or TLS failed, or `connect` ran out). What \
+         reached an endpoint is never sent to another. `\"builtin:demo\"` only alone.");
     UPSTREAM_CREDENTIALS = ("credentials", Kind::Table(&CREDENTIALS),
         Fallback::Absent("the caller's own pass through"),
-        "What proves to the upstream who is calling. The caller's own credentials are removed.");
+        "What proves to the upstream who is calling. The caller's own are removed: `authorization`, \
+         `proxy-authorization`, `x-api-key`, `api-key`, `x-goog-api-key` and cookies.");
     UPSTREAM_CA = ("ca", Kind::File, Fallback::Absent("the system's"),
         "A PEM file of the certificate authorities to trust, instead of the system's.");
     UPSTREAM_POOL = ("pool", Kind::Table(&POOL), Fallback::Absent("all defaults"),
@@ -46,7 +50,8 @@ table! {
     CREDENTIAL_HEADER = ("header", Kind::Text(&HEADER_NAME), Fallback::Absent("–"),
         "The header that `value` is sent in.");
     CREDENTIAL_QUERY = ("query", Kind::Text(&QUERY_NAME), Fallback::Absent("–"),
-        "The query parameter that `value` is sent in.");
+        "The query parameter that `value` is sent in. The caller's own of that name, `key` and `api-key` are \
+         removed.");
     CREDENTIAL_VALUE = ("value", Kind::Secret, Fallback::Absent("–"),
         "The secret for `header` or `query`.");
 }
@@ -75,7 +80,8 @@ table! {
     POOL_KEEP = ("keep", SOME_TIME, Fallback::Duration(Duration::from_secs(4)),
         "How long an idle connection is kept. Starts when it becomes idle. Stay below the servers \
          behind (llama.cpp and uvicorn close after 5 s): a connection they close under a request costs a \
-         second attempt.");
+         second attempt. Requests with a body over 64 KiB (or of unknown length) that streams through \
+         take a new connection, since they could not be sent twice.");
 }
 
 table! {
@@ -84,8 +90,10 @@ table! {
         about: "How long things may take. Each is a duration, or `\"off\"`. A route's own outweigh the \
                 upstream's, each by itself. The heartbeats that are sent to clients reset none of them. A \
                 clock that runs out before the head of the answer is sent answers 504; later, it ends the \
-                stream as cut, in the words of its model API.",
-        example: "[upstreams.local.clocks]\nconnect = \"500ms\"\nfirst_event = \"20m\"\n",
+                answer as cut: with an error in the words of its model API where one can be put in, else \
+                with a broken connection. `stall` breaks the connection. A model that is silent for long, before its head \
+                or after it, needs `first_byte`, `first_event` and `idle` longer.",
+        example: "[upstreams.local.clocks]\nconnect = \"500ms\"\nfirst_byte = \"20m\"\nfirst_event = \"20m\"\nidle = \"20m\"\n",
         forms: &[]
     }
     CLOCK_CONNECT = ("connect", Kind::Limit, Fallback::Later(|| show_limit(DEFAULT_CLOCKS.connect)),
@@ -97,16 +105,17 @@ table! {
     CLOCK_FIRST_EVENT = ("first_event", Kind::Limit,
         Fallback::Later(|| model_or_plain(show_limit(DEFAULT_CLOCKS.first_event),
             show_limit(DEFAULT_PLAIN_CLOCKS.first_event))),
-        "Until the first event of an event stream is whole; comments are no events. Starts with the \
-         attempt; nothing resets it. A model that thinks before it speaks needs this long.");
+        "Until the first event of an event stream (or line of NDJSON) is whole; comments are no events. \
+         Starts with the request; nothing resets it. It is looked at once the head is sent.");
     CLOCK_IDLE = ("idle", Kind::Limit,
         Fallback::Later(|| model_or_plain(show_limit(DEFAULT_CLOCKS.idle),
             show_limit(DEFAULT_PLAIN_CLOCKS.idle))),
-        "The longest silence of the upstream. Starts with the head of the answer; every byte read resets it. It \
-         stands still while the client holds us back.");
+        "The longest silence of the upstream within an answer. Starts with its head (with ours, where \
+         `early_head` sent it); every byte read resets it. It stands still while the client holds us \
+         back.");
     CLOCK_STALL = ("stall", Kind::Limit, Fallback::Later(|| show_limit(DEFAULT_CLOCKS.stall)),
-        "The longest time the client takes no byte. Starts when there are bytes for it; every byte taken \
-         resets it. Until then, its upstream is held back.");
+        "The longest time the client takes no byte. Starts when there are bytes that the kernel has no more \
+         room for; every byte taken resets it. Meanwhile its upstream is held back.");
     CLOCK_TOTAL = ("total", Kind::Limit, Fallback::Later(|| show_limit(DEFAULT_CLOCKS.total)),
         "From the arrival of the request to the end of the answer. Nothing resets it.");
 }

@@ -185,6 +185,16 @@ fn every_dialect_has_its_word() {
 }
 
 #[test]
+fn a_key_that_may_be_empty_and_is_has_no_hash() {
+    let source =
+        format!("{MINIMAL}[keys.k]\nvalue = '${{KEY:-}}'\n[keys.l]\nvalue = '${{LATER:-}}'\n");
+    let keys = good(&source, &Fixed::default().variable("KEY", "")).keys;
+    assert!(keys["k"].hashes.is_empty() && keys["l"].hashes.is_empty());
+    let keys = good(&source, &Fixed::default().variable("KEY", "x")).keys;
+    assert_eq!((keys["k"].hashes.len(), keys["l"].hashes.len()), (1, 0));
+}
+
+#[test]
 fn keys_are_kept_as_hashes() {
     let hello = "2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824";
     let source = format!(

@@ -76,6 +76,14 @@ fn every_shipped_file_compiles() {
 }
 
 #[test]
+fn the_file_of_the_image_starts_with_nothing_set_and_lets_nobody_use_a_credential() {
+    let source = std::fs::read_to_string(root().join("config/container.toml")).unwrap();
+    let config = parse(&source, "container.toml", &Fixed::default()).unwrap();
+    assert!(config.server.listen.ip().is_unspecified());
+    assert!(config.keys.values().all(|key| key.hashes.is_empty()));
+}
+
+#[test]
 fn the_embedded_file_starts_with_nothing_set_and_says_what_is_missing() {
     let config = parse(EMBEDDED, EMBEDDED_NAME, &Fixed::default()).unwrap();
     assert_eq!(config.upstreams["demo"].endpoints, [Endpoint::Demo]);

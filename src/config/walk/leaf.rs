@@ -147,8 +147,7 @@ impl Walk<'_, '_> {
             }
         };
         if value.is_empty() {
-            let help =
-                "give it a value; only credentials of an upstream may be empty, as \"${NAME:-}\"";
+            let help = "give it a value, or say that it may be empty: \"${NAME:-}\"";
             self.wrong(here, "is empty", help);
             return None;
         }

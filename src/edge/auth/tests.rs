@@ -70,6 +70,15 @@ fn who_is_not_let_in() {
         authenticate(&none, &mut map(&[("api-key", "k1")])),
         Err(Denied::Unknown)
     );
+    let unset = keys(&[("ann", &[])]);
+    assert_eq!(
+        authenticate(&unset, &mut map(&[("api-key", "k1")])),
+        Err(Denied::Unknown)
+    );
+    assert_eq!(
+        authenticate(&unset, &mut map(&[("api-key", "")])),
+        Err(Denied::Missing)
+    );
     assert!(
         Denied::Unknown
             .challenge()
