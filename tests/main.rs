@@ -8,4 +8,5 @@ mod faults;
 mod flows;
 mod golden;
 mod house;
+mod regressions;
 mod support;

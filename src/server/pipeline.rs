@@ -357,6 +357,11 @@ impl Call {
             .body
             .check_announced()
             .map_err(|fault| Refusal::upload(&fault))?;
+        // What was read for the model's sake was bounded by another limit.
+        let read = order.kept.as_ref().map_or(0, Bytes::len) as u64;
+        if read > route.max_body {
+            return Err(Refusal::upload(&UploadFault::TooLarge(route.max_body)));
+        }
         let host = headers.get(HOST).cloned();
         let forwarding = Forwarding {
             peer: record.socket().peer().ip(),

@@ -216,3 +216,79 @@ async fn an_upstreams_clock_holds_where_the_route_names_none() {
     assert_eq!(client.answer().await.status(), 504);
     peer.left().await;
 }
+
+/// A gateway whose upstream and route have these clocks.
+async fn clocked(url: &str, upstream: &str, route: &str) -> Gateway {
+    let upstream = format!("clocks = {{ {upstream} }}\n[routes.all]");
+    let route = format!("heartbeat = \"50ms\"\nclocks = {{ {route} }}");
+    Gateway::start(&toml(url, &route).replace("[routes.all]", &upstream)).await
+}
+
+/// Plays a stream that stands still where `clock` looks.
+async fn standing_still(gateway: &Gateway, backend: &Backend, clock: &str) -> (Client, Peer) {
+    let mut client = gateway.asking(&CHAT.ask()).await;
+    let (mut peer, _) = backend.request().await;
+    if clock != "first_byte" {
+        peer.send(wire::event_stream()).await;
+        peer.chunk(if clock == "first_event" {
+            ": wait\n\n"
+        } else {
+            CHAT.events[0]
+        })
+        .await;
+        client.head().await;
+    }
+    (client, peer)
+}
+
+#[tokio::test]
+async fn each_clock_of_a_route_outweighs_that_of_its_upstream() {
+    for clock in ["first_byte", "first_event", "idle", "total"] {
+        let backend = Backend::listen().await;
+        for (upstream, route) in [
+            (format!("{clock} = \"off\""), format!("{clock} = \"200ms\"")),
+            (format!("{clock} = \"200ms\""), String::new()),
+            (
+                format!("{clock} = \"1h\", connect = \"1s\""),
+                format!("{clock} = \"200ms\""),
+            ),
+        ] {
+            let gateway = clocked(&backend.url(), &upstream, &route).await;
+            let (_client, mut peer) = standing_still(&gateway, &backend, clock).await;
+            peer.left().await;
+        }
+        for route in [format!("{clock} = \"off\""), format!("{clock} = \"1h\"")] {
+            let short = format!("{clock} = \"100ms\"");
+            let gateway = clocked(&backend.url(), &short, &route).await;
+            let (_client, mut peer) = standing_still(&gateway, &backend, clock).await;
+            let quiet = peer.is_quiet_for(Duration::from_millis(500)).await;
+            assert!(quiet, "{clock}: {route} over {short}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_clocks_of_connecting_and_of_a_stalled_client_are_outweighed_too() {
+    let unreachable = crate::support::backend::Unreachable::new().await;
+    let url = format!("http://{}", unreachable.address);
+    for (upstream, route) in [
+        ("connect = \"off\"", "connect = \"200ms\""),
+        ("connect = \"200ms\"", ""),
+    ] {
+        let gateway = clocked(&url, upstream, route).await;
+        assert_eq!(gateway.fetch(&CHAT.ask()).await.status(), 504, "{route}");
+    }
+    let backend = Backend::listen().await;
+    let event = wire::chunk(format!("data: {}\n\n", "x".repeat(16_000)));
+    for (upstream, route) in [
+        ("stall = \"off\"", "stall = \"300ms\""),
+        ("stall = \"300ms\"", ""),
+    ] {
+        let gateway = clocked(&backend.url(), upstream, route).await;
+        let _client = gateway.asking(&PLAIN.ask()).await;
+        let (mut peer, _) = backend.request().await;
+        peer.send(wire::event_stream()).await;
+        peer.flood(&event, Duration::from_secs(1)).await;
+        peer.left().await;
+    }
+}

@@ -2,7 +2,9 @@
 
 mod answers;
 mod clocks;
+mod codec;
 mod endings;
 mod gone;
+mod panics;
 mod pool;
 mod stalled;

@@ -290,3 +290,32 @@ async fn a_client_that_left_leaves_no_connection_behind_for_others() {
     second.send(wire::json(200, GOOD)).await;
     assert_eq!(client.answer().await.text(), GOOD);
 }
+
+#[tokio::test]
+async fn a_connection_that_said_more_than_its_answer_is_not_trusted_again() {
+    // The head goes first, so that the body's end and what follows it come in one read of the body.
+    let bodies: [(&str, &[u8]); 2] = [
+        ("Content-Length: 4", b"goodHTTP/1.1 200 OK\r\n"),
+        (
+            "Transfer-Encoding: chunked",
+            b"4\r\ngood\r\n0\r\n\r\nHTTP/1.1 200 OK\r\n",
+        ),
+    ];
+    for (framing, body) in bodies {
+        let backend = Backend::listen().await;
+        let gateway = gateway(&backend, "").await;
+        let mut peers = Vec::new();
+        for _ in 0..3 {
+            let mut client = gateway.asking(&Ask::get("/x")).await;
+            let (mut peer, _) = backend.request().await;
+            let fields = ["Content-Type: text/plain", framing];
+            peer.send(wire::head("HTTP/1.1 200 OK", &fields)).await;
+            client.head().await;
+            peer.send(body).await;
+            client.reads("good").await;
+            assert!(client.rest().await.1.is_clean());
+            peer.left().await;
+            peers.push(peer);
+        }
+    }
+}

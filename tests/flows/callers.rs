@@ -218,6 +218,86 @@ async fn a_preflight_is_answered_here_and_names_what_a_page_may_do() {
     assert_eq!(answer.head.get("access-control-allow-origin"), None);
 }
 
+#[tokio::test]
+async fn a_page_can_read_every_refusal_of_its_route() {
+    let refusing = crate::support::backend::Refusing::new();
+    let url = format!("http://{}", refusing.address);
+    let rules = "cors = { origins = [\"https://app.test\"] }\nmax_body = \"1KB\"";
+    let unset = "credentials = { bearer = \"${NOT_SET:-}\" }\n[routes.all]";
+    let source = toml(&url, rules);
+    let large = Ask::post(CHAT.target, vec![b' '; 2_000]);
+    for (source, ask, status) in [
+        (source.clone(), CHAT.ask(), 502),
+        (source.clone(), large, 413),
+        (source.replace("[routes.all]", unset), CHAT.ask(), 503),
+    ] {
+        let gateway = Gateway::start(&source).await;
+        let answer = gateway.fetch(&ask.field("Origin: https://app.test")).await;
+        assert_eq!(answer.status(), status);
+        let head = &answer.head;
+        let origin = head.get("access-control-allow-origin");
+        assert_eq!(origin, Some("https://app.test"), "{status}");
+        assert!(head.lists("access-control-expose-headers", "x-request-id"));
+    }
+}
+
+#[tokio::test]
+async fn where_a_route_has_cors_rules_the_backends_own_words_do_not_pass() {
+    let fields = [
+        "Access-Control-Allow-Origin: *",
+        "Access-Control-Allow-Credentials: true",
+        "Access-Control-Expose-Headers: x-secret",
+        "Vary: X-Own",
+        "Content-Length: 0",
+    ];
+    let backend = Backend::answering(wire::head("HTTP/1.1 200 OK", &fields)).await;
+    let rules = "cors = { origins = [\"https://app.test\"] }";
+    let gateway = Gateway::start(&toml(&backend.url(), rules)).await;
+    for (origin, allowed) in [
+        ("https://app.test", Some("https://app.test")),
+        ("https://evil.test", None),
+    ] {
+        let ask = Ask::get("/x").field(&format!("Origin: {origin}"));
+        let head = gateway.fetch(&ask).await.head;
+        assert_eq!(head.get("access-control-allow-origin"), allowed, "{head:?}");
+        assert_eq!(head.get("access-control-allow-credentials"), None);
+        assert!(!head.lists("access-control-expose-headers", "x-secret"));
+        assert!(head.lists("vary", "x-own") && head.lists("vary", "origin"));
+    }
+}
+
+#[tokio::test]
+async fn secrets_can_come_from_files() {
+    let mut secret = tempfile::NamedTempFile::new().unwrap();
+    std::io::Write::write_all(&mut secret, format!("{SECRET}\n").as_bytes()).unwrap();
+    let file = secret.path().display();
+    let backend = Backend::answering(wire::json(200, "{}")).await;
+    for (credentials, field, value) in [
+        (
+            format!("bearer = {{ file = \"{file}\" }}"),
+            "authorization",
+            format!("Bearer {SECRET}"),
+        ),
+        (
+            format!("header = \"api-key\", value = {{ file = \"{file}\" }}"),
+            "api-key",
+            SECRET.to_owned(),
+        ),
+    ] {
+        let credentials = format!("credentials = {{ {credentials} }}\n[routes.all]");
+        let source = toml(&backend.url(), "").replace("[routes.all]", &credentials);
+        let gateway = Gateway::start(&source).await;
+        assert_eq!(gateway.fetch(&CHAT.ask()).await.status(), 200);
+        let requests = backend.requests();
+        let head = &requests.last().unwrap().head;
+        assert_eq!(
+            head.get(field),
+            Some(value.as_str()),
+            "without the line's end"
+        );
+    }
+}
+
 fn preflight_of(origin: &str) -> Ask {
     Ask::new("OPTIONS", CHAT.target)
         .field(&format!("Origin: {origin}"))

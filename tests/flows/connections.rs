@@ -9,7 +9,7 @@ use tokio::net::TcpListener;
 use tokio_rustls::{TlsAcceptor, rustls};
 
 use crate::support::api::CHAT;
-use crate::support::{Ask, Backend, Client, Ended, Gateway, toml, wire};
+use crate::support::{Ask, Backend, Client, Ended, Gateway, gateway, toml, wire};
 
 /// The configuration with further keys of `[server]`.
 fn with_server(backend: &Backend, keys: &str) -> String {
@@ -129,4 +129,74 @@ async fn an_upstream_with_a_certificate_of_a_stranger_is_502() {
         let gateway = Gateway::start(&source).await;
         assert_eq!(gateway.fetch(&CHAT.ask()).await.status(), 502);
     }
+}
+
+/// A gateway whose upstream has these keys of `pool`.
+async fn pooling(backend: &Backend, pool: &str) -> Gateway {
+    let pool = format!("pool = {{ {pool} }}\n[routes.all]");
+    Gateway::start(&toml(&backend.url(), "").replace("[routes.all]", &pool)).await
+}
+
+#[tokio::test]
+async fn as_many_connections_are_kept_as_the_pool_has_room_for() {
+    for room in [0, 2, 64] {
+        let backend = Backend::listen().await;
+        let gateway = pooling(&backend, &format!("idle = {room}")).await;
+        let mut pairs = Vec::new();
+        for _ in 0..6 {
+            let client = gateway.asking(&Ask::get("/x")).await;
+            pairs.push((client, backend.request().await.0));
+        }
+        let mut kept = Vec::new();
+        for (mut client, mut peer) in pairs {
+            peer.send(wire::json(200, "{}")).await;
+            assert_eq!(client.answer().await.status(), 200);
+            kept.push(peer);
+        }
+        let mut open = 0;
+        for peer in &mut kept {
+            if peer
+                .is_quiet_for(std::time::Duration::from_millis(50))
+                .await
+            {
+                open += 1;
+            }
+        }
+        assert_eq!(open, room.min(6), "{room}");
+        assert_eq!(backend.connections(), 6);
+    }
+}
+
+#[tokio::test]
+async fn a_kept_connection_is_closed_when_its_time_is_over() {
+    let backend = Backend::listen().await;
+    let gateway = pooling(&backend, "keep = \"300ms\"").await;
+    let mut client = gateway.asking(&Ask::get("/x")).await;
+    let (mut peer, _) = backend.request().await;
+    peer.send(wire::json(200, "{}")).await;
+    assert_eq!(client.answer().await.status(), 200);
+    let left = peer.left().await;
+    assert_eq!(left.bytes, 0, "nobody used it again");
+}
+
+#[tokio::test]
+async fn a_client_that_closes_its_sending_side_counts_as_gone() {
+    // Nobody can tell it from one that left, and an answer nobody waits for costs money: it is the
+    // rule of most servers, and what `nc -N` meets with them.
+    let backend = Backend::listen().await;
+    let gateway = gateway(&backend, "").await;
+    let mut client = gateway.asking(&CHAT.ask()).await;
+    let (mut peer, _) = backend.request().await;
+    client.half_close().await;
+    peer.left().await;
+    client.left().await;
+
+    let mut client = gateway.asking(&CHAT.ask()).await;
+    let (mut peer, _) = backend.request().await;
+    peer.send(wire::event_stream()).await;
+    peer.chunk(CHAT.begun()).await;
+    client.head().await;
+    client.reads(CHAT.begun()).await;
+    client.half_close().await;
+    peer.left().await;
 }

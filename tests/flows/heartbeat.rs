@@ -233,3 +233,36 @@ async fn a_request_for_an_ordinary_answer_gets_no_early_head() {
         (201, "{\"late\":1}".to_owned())
     );
 }
+
+#[tokio::test]
+async fn whatever_cannot_keep_the_promise_of_an_early_head_comes_as_an_error() {
+    let gzip = [
+        "Content-Type: text/event-stream",
+        "Content-Encoding: gzip",
+        "Content-Length: 9",
+    ];
+    let answers = [
+        wire::json(200, "{\"id\":1}"),
+        [
+            wire::head("HTTP/1.1 200 OK", &gzip),
+            b"\x1f\x8bsqueeze".to_vec(),
+        ]
+        .concat(),
+        wire::head("HTTP/1.1 204 No Content", &[]),
+        b"nonsense\r\n\r\n".to_vec(),
+        Vec::new(),
+    ];
+    for answer in answers {
+        let backend = Backend::listen().await;
+        let gateway = gateway(&backend, "heartbeat = \"off\"\nearly_head = \"50ms\"").await;
+        let mut client = gateway.asking(&CHAT.ask()).await;
+        let (mut peer, _) = backend.request().await;
+        let shown = answer.escape_ascii().to_string();
+        assert_eq!(client.head().await.status(), 200, "{shown}");
+        peer.send(answer).await;
+        peer.close();
+        let (got, ended) = client.rest().await;
+        assert!(CHAT.is_error(&got), "{shown}: {got:?}");
+        assert_eq!(ended, Ended::LastChunk(vec![]), "{shown}");
+    }
+}

@@ -2,6 +2,8 @@
 
 mod binary;
 mod callers;
+mod chains;
+mod commands;
 mod connections;
 mod crates;
 mod demo;
@@ -10,6 +12,7 @@ mod heartbeat;
 mod ordinary;
 mod refusals;
 mod routing;
+mod streams;
 mod unbuffered;
 mod uploads;
 mod websocket;

@@ -1,7 +1,7 @@
 //! Request bodies: large, chunked, with trailers, announced by `Expect`, and unbuffered as answers are.
 
 use crate::support::wire::{self, LAST};
-use crate::support::{Ask, Backend, Client, gateway};
+use crate::support::{Ask, Backend, Client, Ended, gateway};
 
 fn bytes(count: usize) -> Vec<u8> {
     (0..count).map(|n| (n % 253) as u8).collect()
@@ -169,4 +169,141 @@ async fn length_and_chunks_together_never_reach_the_backend_as_two_framings() {
         assert_ne!(request.head.target(), "/smuggled");
         assert_eq!(request.body, "hello");
     }
+}
+
+#[tokio::test]
+async fn a_chunked_upload_beyond_the_limit_is_cut_off_and_never_looks_whole() {
+    let backend = Backend::listen().await;
+    let gateway = gateway(&backend, "max_body = \"10KB\"").await;
+    let mut client = Client::connect(gateway.address).await;
+    client
+        .ask(&Ask::new("POST", "/file").field("Transfer-Encoding: chunked"))
+        .await;
+    client.send(wire::chunk(bytes(9_000))).await;
+    let mut peer = backend.accept().await;
+    let mut body = peer.head().await.unwrap().request_body();
+    assert_eq!(peer.body(&mut body, 9_000).await.len(), 9_000);
+    client.send(wire::chunk(bytes(2_000))).await;
+    assert_eq!(client.answer().await.status(), 413);
+    peer.left().await;
+    assert!(!body.is_over() && backend.requests().is_empty());
+}
+
+#[tokio::test]
+async fn a_body_of_exactly_the_limit_passes_in_both_framings() {
+    let backend = Backend::answering(wire::json(200, "{}")).await;
+    let gateway = gateway(&backend, "max_body = \"10KB\"").await;
+    let ask = Ask::new("POST", "/file");
+    let whole = ask.clone().body(bytes(10_000));
+    assert_eq!(gateway.fetch(&whole).await.status(), 200);
+    let mut client = Client::connect(gateway.address).await;
+    client.ask(&ask.field("Transfer-Encoding: chunked")).await;
+    client.send(wire::chunk(bytes(10_000))).await;
+    client.send(LAST).await;
+    assert_eq!(client.answer().await.status(), 200);
+    assert!(backend.requests().iter().all(|r| r.body == bytes(10_000)));
+}
+
+#[tokio::test]
+async fn both_ways_stream_at_once() {
+    let backend = Backend::listen().await;
+    let gateway = gateway(&backend, "").await;
+    let mut client = Client::connect(gateway.address).await;
+    client
+        .ask(&Ask::new("POST", "/echo").field("Transfer-Encoding: chunked"))
+        .await;
+    let mut peer = backend.accept().await;
+    let mut body = peer.head().await.unwrap().request_body();
+    let head = ["Content-Type: text/plain", "Transfer-Encoding: chunked"];
+    peer.send(wire::head("HTTP/1.1 200 OK", &head)).await;
+    assert_eq!(client.head().await.status(), 200);
+    for piece in ["one", "two", "three"] {
+        client.send(wire::chunk(piece)).await;
+        let came = peer.body(&mut body, piece.len()).await;
+        assert_eq!(came, piece);
+        peer.chunk(came).await;
+        client.reads(piece).await;
+    }
+    client.send(LAST).await;
+    assert_eq!(peer.body(&mut body, 1).await, "");
+    peer.send(LAST).await;
+    assert_eq!(client.rest().await.1, Ended::LastChunk(vec![]));
+}
+
+#[tokio::test]
+async fn a_backend_that_refuses_an_upload_half_way_is_heard() {
+    for close in [false, true] {
+        let backend = Backend::playing(move |mut peer| async move {
+            peer.head().await;
+            peer.send(wire::json(413, "{\"too\":\"large\"}")).await;
+            if !close {
+                peer.left().await;
+            }
+        })
+        .await;
+        let gateway = gateway(&backend, "").await;
+        let mut client = Client::connect(gateway.address).await;
+        client
+            .ask(&Ask::new("POST", "/file").field("Content-Length: 30000000"))
+            .await;
+        let quiet = std::time::Duration::from_millis(300);
+        client.flood(&bytes(100_000), quiet, 20_000_000).await;
+        let head = client.head().await;
+        assert_eq!(head.status(), 413, "closing: {close}");
+        client.reads("{\"too\":\"large\"}").await;
+    }
+}
+
+#[tokio::test]
+async fn te_and_trailer_reach_the_backend_and_nothing_else_of_te() {
+    let backend = Backend::answering(wire::json(200, "{}")).await;
+    let gateway = gateway(&backend, "").await;
+    let ask = Ask::get("/x").field("TE: gzip, trailers;q=0.5");
+    gateway.fetch(&ask.field("Connection: TE")).await;
+    gateway.fetch(&Ask::get("/y").field("TE: gzip")).await;
+    let requests = backend.requests();
+    assert_eq!(requests[0].head.get("te"), Some("trailers"));
+    assert!(requests[0].head.lists("connection", "te"));
+    assert_eq!(requests[1].head.get("te"), None);
+}
+
+#[tokio::test]
+async fn a_model_in_a_multipart_form_is_not_read() {
+    let form =
+        "--b\r\nContent-Disposition: form-data; name=\"model\"\r\n\r\nwhisper-1\r\n--b--\r\n";
+    let ask = Ask::new("POST", "/v1/audio/transcriptions")
+        .field("Content-Type: multipart/form-data; boundary=b")
+        .body(form);
+    let backend = Backend::answering(wire::json(200, "{}")).await;
+    let only = gateway(&backend, "model = \"whisper-1\"").await;
+    assert_eq!(only.fetch(&ask).await.status(), 400, "no JSON, no model");
+    assert_eq!(backend.connections(), 0);
+    let open = gateway(&backend, "").await;
+    assert_eq!(open.fetch(&ask).await.status(), 200);
+    assert_eq!(backend.requests()[0].body, form);
+}
+
+#[tokio::test]
+async fn the_limit_of_a_body_holds_where_its_model_is_looked_for_as_well() {
+    let backend = Backend::answering(wire::json(200, "{}")).await;
+    for route in [
+        "model = \"m\"\nmax_body = \"1KB\"",
+        "max_body = \"1KB\"\nearly_head = \"10s\"",
+    ] {
+        let gateway = gateway(&backend, route).await;
+        let filler = "x".repeat(5_000);
+        let large = format!("{{\"model\":\"m\",\"filler\":\"{filler}\"}}");
+        let whole = Ask::post("/v1/chat/completions", &large);
+        assert_eq!(gateway.fetch(&whole).await.status(), 413, "{route}");
+        let mut client = Client::connect(gateway.address).await;
+        client
+            .ask(&Ask::new("POST", "/v1/chat/completions").field("Transfer-Encoding: chunked"))
+            .await;
+        client
+            .send(wire::chunks(large.as_bytes().chunks(700)))
+            .await;
+        client.send(LAST).await;
+        assert_eq!(client.answer().await.status(), 413, "{route}");
+    }
+    assert_eq!(backend.connections(), 0);
 }

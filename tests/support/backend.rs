@@ -50,7 +50,12 @@ pub struct Backend {
 impl Backend {
     /// Listens; the test accepts each connection with [`Backend::accept`].
     pub async fn listen() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        Self::listen_on("127.0.0.1:0").await
+    }
+
+    /// The same on an address of the test's choice.
+    pub async fn listen_on(address: &str) -> Self {
+        let listener = TcpListener::bind(address).await.unwrap();
         Self {
             address: listener.local_addr().unwrap(),
             listener: Some(listener),

@@ -26,9 +26,18 @@ pub struct Said {
 
 /// Runs a command of the binary to its end. Nothing of the test's own environment is passed on.
 pub async fn run(arguments: &[&str], variables: &[(&str, &str)]) -> Said {
-    let output = within("a command to end", command(arguments, variables).output())
-        .await
-        .unwrap();
+    said(command(arguments, variables)).await
+}
+
+/// The same in another folder.
+pub async fn run_in(folder: &std::path::Path, arguments: &[&str]) -> Said {
+    let mut command = command(arguments, &[]);
+    command.current_dir(folder);
+    said(command).await
+}
+
+async fn said(mut command: Command) -> Said {
+    let output = within("a command to end", command.output()).await.unwrap();
     Said {
         code: output.status.code(),
         out: String::from_utf8(output.stdout).unwrap(),
@@ -86,18 +95,50 @@ impl Served {
         .await
     }
 
+    /// The same with the address given by an argument, over a variable and one in the file that
+    /// cannot be had.
+    pub async fn start_by_argument(rest: &str, argument: &str, variable: &str) -> Self {
+        let address = free();
+        let given = address.to_string();
+        Self::spawn_with(
+            address,
+            "listen = \"192.0.2.1:1\"",
+            rest,
+            &[(variable, "192.0.2.2:2")],
+            &[argument, &given],
+        )
+        .await
+    }
+
     async fn spawn(
         address: SocketAddr,
         server: &str,
         rest: &str,
         variables: &[(&str, &str)],
     ) -> Self {
+        Self::spawn_with(address, server, rest, variables, &[]).await
+    }
+
+    async fn spawn_with(
+        address: SocketAddr,
+        server: &str,
+        rest: &str,
+        variables: &[(&str, &str)],
+        arguments: &[&str],
+    ) -> Self {
         let admin = free();
+        let format = if rest.starts_with("format = ") {
+            ""
+        } else {
+            "format = \"json\"\n"
+        };
         let config = file(&format!(
             "[server]\nworkers = 1\n{server}\n\
-             [admin]\nlisten = \"{admin}\"\n[log]\nformat = \"json\"\n{rest}"
+             [admin]\nlisten = \"{admin}\"\n[log]\n{format}{rest}"
         ));
-        let arguments = ["--config", config.path().to_str().unwrap()];
+        let mut all = vec!["--config", config.path().to_str().unwrap()];
+        all.extend_from_slice(arguments);
+        let arguments = all;
         let mut child = command(&arguments, variables)
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())

@@ -362,6 +362,11 @@ impl Client {
         &self.buffer
     }
 
+    /// Closes the sending side only; answers could still be read.
+    pub async fn half_close(&mut self) {
+        self.stream.shutdown().await.unwrap();
+    }
+
     /// Leaves with FIN; the time of it.
     pub fn leave(self) -> Instant {
         drop(self.stream);
