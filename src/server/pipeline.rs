@@ -345,14 +345,6 @@ impl Call {
         let headers = &mut order.parts.headers;
         let principal = auth::authenticate(&route.allow, headers).map_err(unauthenticated)?;
         record.principal = principal.map(|principal| principal.name);
-        let most = order.route.config.max_body;
-        if order
-            .kept
-            .as_ref()
-            .is_some_and(|kept| kept.len() as u64 > most)
-        {
-            return Err(Refusal::upload(&UploadFault::TooLarge(most)));
-        }
         order
             .body
             .check_announced()
