@@ -138,3 +138,38 @@ proptest! {
         }
     }
 }
+
+/// Every recorded answer, chunked as a server may chunk it, at every place where the network may cut
+/// it in two (in long ones: at every place near both ends, and at some between).
+#[test]
+fn recorded_answers_come_out_byte_for_byte_at_every_split() {
+    let recordings = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/recordings");
+    let mut tried = 0;
+    for provider in std::fs::read_dir(recordings).unwrap() {
+        let Ok(folders) = std::fs::read_dir(provider.unwrap().path()) else {
+            continue;
+        };
+        for file in folders.flat_map(|folder| std::fs::read_dir(folder.unwrap().path()).unwrap()) {
+            let path = file.unwrap().path();
+            if path.file_stem().is_some_and(|stem| stem == "response") {
+                comes_out_at_every_split(&std::fs::read(&path).unwrap(), &path);
+                tried += 1;
+            }
+        }
+    }
+    assert!(tried >= 300, "only {tried} recordings were found");
+}
+
+fn comes_out_at_every_split(answer: &[u8], path: &std::path::Path) {
+    const NEAR: usize = 300;
+    let chunks: Vec<Vec<u8>> = answer.chunks(97).map(<[u8]>::to_vec).collect();
+    let body = encode(&chunks);
+    let between = (NEAR..body.len().saturating_sub(NEAR)).step_by(body.len() / 40 + 1);
+    let near = (0..body.len().min(NEAR)).chain(body.len().saturating_sub(NEAR)..body.len());
+    for split in near.chain(between) {
+        let (data, consumed, decoder) =
+            run(Framing::Chunked, &[&body[..split], &body[split..]]).unwrap();
+        assert!(data == answer, "{} at {split}", path.display());
+        assert!(consumed == body.len() && decoder.is_done());
+    }
+}
