@@ -47,8 +47,9 @@ table! {
     ROUTE_HEADER = ("header", Kind::Map(&Kind::Text(&HEADER_VALUE)), Fallback::Absent("any"),
         "Headers that all have to be there with exactly these values.");
     ROUTE_MODEL = ("model", Kind::OneOrMore(&Kind::Text(&MODEL)), Fallback::Absent("any, and none"),
-        "The model asked for, in the JSON body or in the path where the model API has it there. A `*` at \
-         the end is any rest. To find it, the whole body is held: see `model_within`.");
+        "The model asked for, in the JSON body or in the path where the model API has it there; a form \
+         (`multipart/form-data`) is not read for it. A `*` at the end is any rest. To find it, the whole \
+         body is held: see `model_within`. A name over 256 bytes is answered 400.");
     ROUTE_TO = ("to", Kind::OneOrMore(&Kind::TextOrTable(&UPSTREAM_NAME, &TARGET)), Fallback::Required,
         "The upstream, or several in order of preference: the next is asked only when no connection to the one \
          before could be made. An answer, whatever its status, is the answer. (Failover on errors and \
@@ -62,7 +63,8 @@ table! {
         "Headers removed and set on the way to the client, on answers that are relayed.");
     ROUTE_ALLOW = ("allow", Kind::List(1, &Kind::Text(&CALLER_NAME)), Fallback::Absent("everybody"),
         "The keys whose holders are let in; everybody else is answered 401. The key a caller shows here is \
-         not sent to the upstream.");
+         not sent to the upstream. Where some routes have `allow` and others do not, paths that backends \
+         read in different ways are answered 400 (docs/routing.md says which, and why).");
     ROUTE_OPEN = ("open", Kind::Flag, Fallback::Flag(false),
         "States that everybody who reaches the listener may use the credentials put in for this route. \
          Without it, a route that puts in credentials, has no `allow` and listens beyond loopback is a \
@@ -89,8 +91,9 @@ table! {
         "Answers the head of an event stream when the upstream has sent none for this long, and lets \
          heartbeats begin: for load balancers in front that cut a silent request. Only for \
          requests that ask for one (`Accept: text/event-stream`, or `\"stream\": true` in the body). Starts with the \
-         attempt. Once it was sent, the status is 200 for good, and a refusal of the upstream arrives as \
-         an error event; where the dialect has none, the connection is broken.");
+         attempt. Once it was sent, the status is 200 for good, and whatever the upstream answers but \
+         200 with `text/event-stream` arrives as an error event; where the dialect has none, the connection \
+         is broken.");
     ROUTE_CLOCKS = ("clocks", Kind::Table(&CLOCKS), Fallback::Absent("those of the upstream"),
         "How long things may take.");
     ROUTE_DIALECT = ("dialect", Kind::Choice(DIALECTS), Fallback::Text(DIALECTS[0]),

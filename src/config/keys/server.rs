@@ -26,7 +26,8 @@ table! {
     MAX_CONNECTIONS = ("max_connections", Kind::Count(1, 10_000_000), Fallback::Count(10_000),
         "Client connections at once, shared out evenly to the workers. Further ones are not accepted but \
          wait in the kernel's queue. A relayed stream that rests costs about 10 KB (more with TLS to \
-         the upstream) and two file descriptors: mind `ulimit -n`.");
+         the upstream) and two file descriptors. The limit of those (`ulimit -n`) is raised at the start as \
+         far as the system allows; where that is too low for this number, the log warns.");
     MAX_HEAD = ("max_head", Kind::Size(8 << 10, 1 << 20), Fallback::Size(16 << 10),
         "Largest request head (request line and headers); a larger one is answered 431, without a \
          body. A connection may hold this much memory while it reads a head.");
@@ -40,13 +41,15 @@ table! {
     UPLOAD_TIMEOUT = ("upload_timeout", SOME_TIME, Fallback::Duration(Duration::from_secs(60)),
         "The longest pause in a request body. Starts when a body is waited for; every byte of it \
          resets it. Answered 408, unless an answer has begun. It does not run while the upstream holds \
-         the body back.");
+         the body back. A body that is held before anything is sent may take ten times this in all.");
     DRAIN = ("drain", ANY_TIME, Fallback::Duration(Duration::from_secs(30)),
-        "How long running requests and streams may go on after SIGTERM or SIGINT. Then their connections \
-         are closed, which the access log calls `left`. From the first moment no connection is accepted, \
-         resting ones are closed, and `/readyz` answers 503. The process ends as soon as nothing runs; \
-         upgraded connections (WebSocket) are not waited for. A second signal ends it at once. Give the \
-         process's supervisor a little more than this.");
+        "How long running requests, streams and upgraded connections (WebSocket) may go on after SIGTERM, \
+         SIGINT or SIGQUIT. Then answers that still run are ended as cut, which takes at most one more \
+         second: with an error event `gateway_stopping` where a model API has one, else with a broken \
+         connection. A request that has no answer by then is closed without one, and logged as `left`. From \
+         the first moment no connection is accepted, resting ones are closed, and `/readyz` answers 503. \
+         The process ends as soon as nothing runs; a second signal ends it at once. Give the process's \
+         supervisor two seconds more than this.");
     TRUSTED_PROXIES = ("trusted_proxies", Kind::List(0, &Kind::Text(&NETWORK)), Fallback::Absent("nobody"),
         "Peers whose `X-Forwarded-*` and `Forwarded` are kept and extended, and whose `X-Request-Id` is \
          kept. From anybody else they are replaced.");
@@ -78,5 +81,6 @@ table! {
          or levels for parts of the program, separated by commas. \
          The lines of the access log have the level `info` and the part `deltaway::access`.");
     LOG_ACCESS = ("access", Kind::Flag, Fallback::Flag(true),
-        "Whether each request gets its line in the access log, written when its answer has ended.");
+        "Whether each request gets its line in the access log, written when its answer has ended. Where the \
+         log is read so slowly that 128,000 lines wait, further ones are dropped: it holds back no stream.");
 }

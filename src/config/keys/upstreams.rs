@@ -51,7 +51,7 @@ table! {
         "The header that `value` is sent in.");
     CREDENTIAL_QUERY = ("query", Kind::Text(&QUERY_NAME), Fallback::Absent("–"),
         "The query parameter that `value` is sent in. The caller's own of that name, `key` and `api-key` are \
-         removed.");
+         removed. Where a field of the answer (`Location`) repeats the secret, `REMOVED` stands in its place.");
     CREDENTIAL_VALUE = ("value", Kind::Secret, Fallback::Absent("–"),
         "The secret for `header` or `query`.");
 }
@@ -80,7 +80,7 @@ table! {
     POOL_KEEP = ("keep", SOME_TIME, Fallback::Duration(Duration::from_secs(4)),
         "How long an idle connection is kept. Starts when it becomes idle. Stay below the servers \
          behind (llama.cpp and uvicorn close after 5 s): a connection they close under a request costs a \
-         second attempt. Requests with a body over 64 KiB (or of unknown length) that streams through \
+         second attempt, and a `POST` on a route without a model API, which is not sent twice, a 502. Requests with a body over 64 KiB (or of unknown length) that streams through \
          take a new connection, since they could not be sent twice.");
 }
 
@@ -110,14 +110,18 @@ table! {
     CLOCK_IDLE = ("idle", Kind::Limit,
         Fallback::Later(|| model_or_plain(show_limit(DEFAULT_CLOCKS.idle),
             show_limit(DEFAULT_PLAIN_CLOCKS.idle))),
-        "The longest silence of the upstream within an answer. Starts with its head (with ours, where \
-         `early_head` sent it); every byte read resets it. It stands still while the client holds us \
-         back.");
+        "The longest silence of the upstream within an answer. Starts with its head; every byte read resets it. It \
+         stands still while the client holds us back. On an upgraded connection it is the time in which no \
+         byte passes either way; looked at in steps of its own length, so that it may last twice as long.");
     CLOCK_STALL = ("stall", Kind::Limit, Fallback::Later(|| show_limit(DEFAULT_CLOCKS.stall)),
         "The longest time the client takes no byte. Starts when there are bytes that the kernel has no more \
-         room for; every byte taken resets it. Meanwhile its upstream is held back.");
+         room for; every byte taken resets it. Meanwhile its upstream is held back. What counts is what fits into the \
+         kernel's buffer for it: a client that takes very little a minute frees no room there for a while, \
+         and may count as stalled.");
     CLOCK_TOTAL = ("total", Kind::Limit, Fallback::Later(|| show_limit(DEFAULT_CLOCKS.total)),
-        "From the arrival of the request to the end of the answer. Nothing resets it.");
+        "From the arrival of the request to the end of the answer. Nothing resets it. A client that takes too \
+         little to be told is cut by a reset, a second later or at the next look at its connection after that \
+         (once in `head_timeout` or `keep_alive`, whichever is shorter); the access log then says `left`.");
 }
 
 /// Two defaults in one cell of the reference.
