@@ -1,6 +1,8 @@
 //! From a routed request to the head of its answer.
 
+use std::future::poll_fn;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -19,6 +21,7 @@ use super::refusal::Refusal;
 use super::upload::Inbound;
 use super::{answer, tunnel};
 use crate::config::{Clocks, Dialect, ResolvedClocks};
+use crate::delivery::Socket;
 use crate::dialect::{Facts, rename_model};
 use crate::edge::hop::{self, Hop};
 use crate::upstream::{Ask, Pool, Upload};
@@ -98,6 +101,7 @@ pub async fn relay(
                 Err(refusal) => return Err(Some(refusal)),
             },
             () = socket.clone().hung_up() => return Err(None),
+            () = stopped(&socket) => return Err(Some(Refusal::stopping())),
         },
         Some(after) => {
             let mut asking = Box::pin(ask_within(order, hop, events, total));
@@ -105,6 +109,7 @@ pub async fn relay(
                 biased;
                 reached = &mut asking => reached.map_err(Some)?,
                 () = socket.clone().hung_up() => return Err(None),
+            () = stopped(&socket) => return Err(Some(Refusal::stopping())),
                 () = sleep(after) => {
                     let record = record.take().ok_or(None)?;
                     return Ok(early::answer(context, &clocks, asking, record));
@@ -117,6 +122,19 @@ pub async fn relay(
     }
     let record = record.take().ok_or(None)?;
     Ok(answer::answer(context, reached, record).await)
+}
+
+/// Ends when the process does not wait for answers any more. Whoever sets the flag has the connection
+/// polled, and this with it.
+async fn stopped(socket: &Socket) {
+    poll_fn(|_| {
+        if socket.is_stopping() {
+            Poll::Ready(())
+        } else {
+            Poll::Pending
+        }
+    })
+    .await;
 }
 
 async fn ask_within(

@@ -80,6 +80,12 @@ impl Refusal {
         )
     }
 
+    /// The process ends before the upstream has answered.
+    pub(super) fn stopping() -> Self {
+        let message = "the gateway ends, and the upstream has not answered yet";
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "gateway_stopping", message).transient()
+    }
+
     /// A clock that ran out before any head was sent.
     pub fn timed_out(code: &'static str, message: String) -> Self {
         Self::new(StatusCode::GATEWAY_TIMEOUT, code, message).transient()
