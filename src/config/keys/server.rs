@@ -46,7 +46,7 @@ table! {
         "How long running requests, streams and upgraded connections (WebSocket) may go on after SIGTERM, \
          SIGINT or SIGQUIT. Then answers that still run are ended as cut, which takes at most one more \
          second: with an error event `gateway_stopping` where a model API has one, else with a broken \
-         connection. A request that has no answer by then is closed without one, and logged as `left`. From \
+         connection. A request that has no answer by then is answered 503. From \
          the first moment no connection is accepted, resting ones are closed, and `/readyz` answers 503. \
          The process ends as soon as nothing runs; a second signal ends it at once. Give the process's \
          supervisor two seconds more than this.");
