@@ -1,12 +1,12 @@
 //! Faults on the client's side: requests that are refused, and uploads that end oddly.
 
-use std::time::Instant;
+use std::net::SocketAddr;
 
 use crate::support::api::{CHAT, MESSAGES};
 use crate::support::backend::Refusing;
 use crate::support::binary::Served;
 use crate::support::client::Answer;
-use crate::support::{Ask, Backend, Client, Gateway, gateway, toml, wire};
+use crate::support::{Ask, Backend, Client, Gateway, Peer, gateway, toml, wire};
 
 /// What `bytes` are answered with.
 async fn said(gateway: &Gateway, bytes: impl AsRef<[u8]>) -> Answer {
@@ -82,33 +82,52 @@ async fn r13_without_a_key_no_body_is_read_to_find_its_model() {
     assert_eq!(backend.requests().len(), 1);
 }
 
+/// Has sent a part of an upload, framed so, and read the head of its answer.
+async fn uploading(address: SocketAddr, backend: &Backend, framing: &str) -> (Client, Peer) {
+    let ask = Ask::new("POST", "/file").field(framing);
+    let mut client = Client::asking(address, &ask).await;
+    client.send(wire::chunk(vec![b'a'; 5_000])).await;
+    let mut peer = backend.accept().await;
+    let mut body = peer.head().await.unwrap().request_body();
+    peer.body(&mut body, 5_000).await;
+    let fields = ["Content-Type: text/plain", "Content-Length: 1000"];
+    peer.send(wire::head("HTTP/1.1 200 OK", &fields)).await;
+    assert_eq!(client.head().await.status(), 200);
+    (client, peer)
+}
+
 /// 14. An upload that broke off behind the answer's head was waited for, and its connection kept open.
 #[tokio::test]
 async fn r14_an_upload_that_breaks_off_ends_at_the_upstream_too() {
-    type Break = fn(Client) -> Instant;
-    let ways: [Break; 2] = [Client::leave, Client::reset];
+    const CHUNKED: &str = "Transfer-Encoding: chunked";
     let backend = Backend::listen().await;
     let source = toml(&backend.url(), "");
-    let served = Served::start(&source[source.find("[upstreams").unwrap()..], &[]).await;
-    let mut index = 0;
-    for framing in ["Content-Length: 1000000", "Transfer-Encoding: chunked"] {
-        for leave in ways {
-            let ask = Ask::new("POST", "/file").field(framing);
-            let mut client = Client::asking(served.address, &ask).await;
-            client.send(wire::chunk(vec![b'a'; 5_000])).await;
-            let mut peer = backend.accept().await;
-            let mut body = peer.head().await.unwrap().request_body();
-            peer.body(&mut body, 5_000).await;
-            let fields = ["Content-Type: text/plain", "Content-Length: 1000"];
-            peer.send(wire::head("HTTP/1.1 200 OK", &fields)).await;
-            assert_eq!(client.head().await.status(), 200);
-            leave(client);
-            peer.left().await;
-            let line = served.access(index).await;
-            assert_eq!(line["ending"], "left", "{line}");
-            index += 1;
-        }
+    let rest = &source[source.find("[upstreams").unwrap()..];
+    let served = Served::start_with_server("upload_timeout = \"1s\"", rest, &[]).await;
+    let mut ended = 0;
+    let mut ends = async |mut peer: Peer, ending: &str| {
+        peer.left().await;
+        let line = served.access(ended).await;
+        assert_eq!(line["ending"], ending, "{line}");
+        ended += 1;
+    };
+    for framing in ["Content-Length: 1000000", CHUNKED] {
+        let (client, peer) = uploading(served.address, &backend, framing).await;
+        client.leave();
+        ends(peer, "left").await;
+        let (client, peer) = uploading(served.address, &backend, framing).await;
+        client.reset();
+        ends(peer, "left").await;
     }
+    // Still there, but nothing more can be understood.
+    let (mut client, peer) = uploading(served.address, &backend, CHUNKED).await;
+    client.send("no size\r\n").await;
+    ends(peer, "left").await;
+    assert!(!client.rest().await.1.is_clean());
+    // Still there, but silent: both sides are told.
+    let (mut client, peer) = uploading(served.address, &backend, CHUNKED).await;
+    assert!(!client.rest().await.1.is_clean());
+    ends(peer, "truncated").await;
 }
 
 /// 15. Fields that decide about framing, routing or trust reached the backend as trailers.
