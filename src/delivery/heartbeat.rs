@@ -141,6 +141,9 @@ impl SilenceClock {
 #[cfg(test)]
 mod tests {
     use std::future::poll_fn;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::task::{Wake, Waker};
 
     use super::*;
 
@@ -197,5 +200,55 @@ mod tests {
         clock.first_event_seen();
         assert_eq!(next(&mut clock).await, Silence::Total(secs(9)));
         assert_eq!(start.elapsed(), secs(9));
+    }
+
+    /// Remembers that it was woken.
+    #[derive(Default)]
+    struct Woken(AtomicBool);
+
+    impl Wake for Woken {
+        fn wake(self: Arc<Self>) {
+            self.0.store(true, Ordering::SeqCst);
+        }
+    }
+
+    /// Asks in a turn that has used up what the runtime lets a task do in one.
+    async fn next_when_spent(clock: &mut SilenceClock, woken: &Arc<Woken>) -> Poll<Silence> {
+        let waker = Waker::from(woken.clone());
+        let polled = poll_fn(|cx| {
+            let spending = pin!(async {
+                loop {
+                    tokio::task::coop::consume_budget().await;
+                }
+            });
+            assert!(Future::poll(spending, cx).is_pending());
+            assert!(!tokio::task::coop::has_budget_remaining());
+            Poll::Ready(clock.poll(&mut Context::from_waker(&waker)))
+        })
+        .await;
+        // What only asks for another turn has asked by then, and is no alarm.
+        tokio::task::yield_now().await;
+        woken.0.store(false, Ordering::SeqCst);
+        polled
+    }
+
+    /// Regression 8: the timer was not set when the stream's bytes had used up the turn, and the
+    /// clock never went off.
+    #[tokio::test(start_paused = true)]
+    async fn r08_the_timer_is_set_whatever_the_turn_has_left() {
+        let woken = Arc::new(Woken::default());
+        let mut clock = SilenceClock::new(Some(secs(15)), Some(secs(20)));
+        for (after, silence) in [
+            (secs(15), Silence::HeartbeatDue),
+            (secs(5), Silence::Idle(secs(20))),
+        ] {
+            assert_eq!(next_when_spent(&mut clock, &woken).await, Poll::Pending);
+            tokio::time::advance(after).await;
+            assert!(woken.0.load(Ordering::SeqCst), "{silence:?}");
+            assert_eq!(
+                next_when_spent(&mut clock, &woken).await,
+                Poll::Ready(silence)
+            );
+        }
     }
 }

@@ -19,7 +19,7 @@ use crate::dialect::{
     BodyKind, ClientEnd, Ending, Failure, TransportEnd, Verdict, Watcher, error_event, heartbeat,
     judge,
 };
-use crate::upstream::{BodyEnd, Piece, Reason};
+use crate::upstream::{BodyEnd, Piece, Reason, UploadFault};
 
 /// UTF-8's byte order mark; it means something only at the very start of a stream.
 const BOM: &[u8] = b"\xEF\xBB\xBF";
@@ -267,14 +267,24 @@ impl Direct {
                 status,
                 code,
                 message,
+                detail,
             } => {
                 let verdict = judge(TransportEnd::Cut, &self.watcher);
-                self.finish(verdict, status, code, || message)
+                let event = self.finish(verdict, status, code, || message);
+                if let Some(detail) = detail {
+                    self.record.reason = Some(format!("{code}: {detail}").into());
+                }
+                event
             }
         }
     }
 
     fn cut(&mut self, reason: Reason) -> Option<Frame<Bytes>> {
+        // A client that broke off its upload has left: the record says so from the start.
+        if matches!(reason, Reason::Upload(UploadFault::Client)) {
+            self.state = State::Aborting { turned: true };
+            return None;
+        }
         let verdict = judge(TransportEnd::Cut, &self.watcher);
         self.finish(verdict, 502, "upstream_cut", || {
             format!("the upstream's answer broke off: {reason}")

@@ -71,12 +71,14 @@ fn arrival(outcome: Result<Reached, Refusal>) -> Arrival {
                     "the upstream answered {} instead of an event stream",
                     head.status
                 ),
+                detail: None,
             }
         }
         Err(refusal) => Arrival::Unfit {
             status: refusal.status.as_u16(),
             code: refusal.code,
             message: refusal.message,
+            detail: refusal.detail,
         },
     }
 }

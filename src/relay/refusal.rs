@@ -71,6 +71,15 @@ impl Refusal {
         Self::new(status, code, format!("the request body: {fault}"))
     }
 
+    /// An upstream that speaks another protocol all of a sudden.
+    pub(super) fn switched(endpoint: &str, upstream: &str) -> Self {
+        let what = "switched to a protocol nobody asked for";
+        let message = format!("the upstream `{upstream}` {what}");
+        let mut refusal = Self::new(StatusCode::BAD_GATEWAY, "upstream_malformed", message);
+        refusal.detail = Some(format!("{endpoint}: it {what}"));
+        refusal
+    }
+
     /// Something that cannot be, was.
     pub(super) fn internal() -> Self {
         Self::new(

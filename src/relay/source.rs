@@ -38,5 +38,7 @@ pub(super) enum Arrival {
         code: &'static str,
         /// What came, in words.
         message: String,
+        /// The same for the operator, where it says more.
+        detail: Option<String>,
     },
 }

@@ -43,14 +43,8 @@ pub(super) fn answer(
         .filter(|(asked, _)| protocol.as_ref().is_some_and(|taken| names(asked, taken)));
     let (Some((_, upgrade)), Some(protocol), Some(connection)) = (offered, protocol, connection)
     else {
-        return Err(Refusal::new(
-            StatusCode::BAD_GATEWAY,
-            "upstream_malformed",
-            format!(
-                "{}: it switched to a protocol nobody asked for",
-                asked.endpoint.name
-            ),
-        ));
+        let upstream = &context.route.chain[reached.entry].upstream.name;
+        return Err(Refusal::switched(&asked.endpoint.name, upstream));
     };
     let mut record = record.take().ok_or_else(Refusal::internal)?;
     hop::strip_response(&mut headers);

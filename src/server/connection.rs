@@ -146,7 +146,8 @@ impl Supervisor {
         if self.waiting && !changed && !self.look.is_elapsed() {
             return Poll::Pending;
         }
-        self.waiting = true;
+        // What is set anew below has to be asked once before it wakes anybody.
+        self.waiting = false;
         if changed && let Some(command) = self.obey() {
             return Poll::Ready(command);
         }
@@ -159,6 +160,7 @@ impl Supervisor {
                 return Poll::Ready(command);
             }
         }
+        self.waiting = true;
         Poll::Pending
     }
 

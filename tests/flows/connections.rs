@@ -1,14 +1,7 @@
 //! Client connections: how long they rest, how many there are, and upstreams behind TLS.
 
-use std::sync::Arc;
-
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
-use rustls_pki_types::PrivateKeyDer;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpListener;
-use tokio_rustls::{TlsAcceptor, rustls};
-
 use crate::support::api::CHAT;
+use crate::support::tls::Tls;
 use crate::support::{Ask, Backend, Client, Ended, Gateway, gateway, toml, wire};
 
 /// The configuration with further keys of `[server]`.
@@ -62,54 +55,12 @@ async fn beyond_the_limit_connections_wait_until_one_leaves() {
     assert_eq!(third.answer().await.status(), 200);
 }
 
-/// A server with a certificate for 127.0.0.1 that answers one request a connection with `answer`,
-/// and the certificate of the authority that signed it.
-async fn tls_server(answer: Vec<u8>) -> (String, String) {
-    let authority_key = KeyPair::generate().unwrap();
-    let mut authority = CertificateParams::new(Vec::new()).unwrap();
-    authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    let authority_pem = authority.self_signed(&authority_key).unwrap().pem();
-    let issuer = Issuer::new(authority, authority_key);
-    let key = KeyPair::generate().unwrap();
-    let own = CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap();
-    let own = own.signed_by(&key, &issuer).unwrap();
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = rustls::ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_no_client_auth()
-        .with_single_cert(
-            vec![own.der().clone()],
-            PrivateKeyDer::Pkcs8(key.serialize_der().into()),
-        )
-        .unwrap();
-    let acceptor = TlsAcceptor::from(Arc::new(config));
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("https://{}", listener.local_addr().unwrap());
-    tokio::spawn(async move {
-        while let Ok((stream, _)) = listener.accept().await {
-            let Ok(mut stream) = acceptor.accept(stream).await else {
-                continue;
-            };
-            let mut request = Vec::new();
-            while !request.ends_with(CHAT.request.as_bytes()) {
-                if stream.read_buf(&mut request).await.unwrap_or(0) == 0 {
-                    break;
-                }
-            }
-            let _ = stream.write_all(&answer).await;
-            let _ = stream.shutdown().await;
-        }
-    });
-    (url, authority_pem)
-}
-
 #[tokio::test]
 async fn a_stream_from_an_upstream_behind_tls_passes_with_its_own_authority() {
     let mut answer = wire::event_stream();
     answer.extend(wire::chunk(CHAT.whole()));
     answer.extend(wire::LAST);
-    let (url, authority) = tls_server(answer).await;
+    let Tls { url, authority, .. } = Tls::answering(answer).await;
     let file = crate::support::binary::file(&authority);
     let ca = format!("ca = \"{}\"\n[routes.all]", file.path().display());
     let source = toml(&url, "").replace("[routes.all]", &ca);
@@ -121,8 +72,8 @@ async fn a_stream_from_an_upstream_behind_tls_passes_with_its_own_authority() {
 
 #[tokio::test]
 async fn an_upstream_with_a_certificate_of_a_stranger_is_502() {
-    let (url, _) = tls_server(wire::json(200, "{}")).await;
-    let (_, other) = tls_server(Vec::new()).await;
+    let url = Tls::answering(wire::json(200, "{}")).await.url;
+    let other = Tls::answering(Vec::new()).await.authority;
     let file = crate::support::binary::file(&other);
     let ca = format!("ca = \"{}\"\n[routes.all]", file.path().display());
     for source in [toml(&url, ""), toml(&url, "").replace("[routes.all]", &ca)] {

@@ -5,7 +5,13 @@
 //! - 2, `Content-Length` beside chunks: `faults::answers::length_and_chunks_together_are_never_two_framings_downstream`
 //! - 3, a 304 with a length was waited for: `flows::ordinary::answers_that_have_no_body_pass_and_the_connection_lives_on`
 //! - 4, a 101 nobody asked for was passed on: `faults::answers::an_upgrade_nobody_asked_for_is_502`
+//! - 8, a clock that was never set: beside it, in `src/delivery/heartbeat.rs`
 //! - 6, answers without a body were logged as left: `flows::binary::ordinary_answers_are_complete_also_where_they_have_no_body`
+
+mod clocks;
+mod process;
+mod requests;
+mod upstreams;
 
 use crate::support::api::{CHAT, PLAIN};
 use crate::support::{Ask, Backend, Client, Ended, Gateway, gateway, toml, wire};

@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::net::{SocketAddr, TcpListener};
 use std::process::Stdio;
-use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
 use std::sync::{Arc, Mutex};
 
 use serde_json::Value;
@@ -60,6 +60,8 @@ pub struct Served {
     pub admin: SocketAddr,
     child: Child,
     lines: Arc<Mutex<Vec<String>>>,
+    /// Whether its output is left in the pipe.
+    unread: Arc<AtomicBool>,
     config: tempfile::NamedTempFile,
 }
 
@@ -145,13 +147,15 @@ impl Served {
             .spawn()
             .unwrap();
         let lines = Arc::<Mutex<Vec<String>>>::default();
-        keep(child.stdout.take().unwrap(), lines.clone());
-        keep(child.stderr.take().unwrap(), lines.clone());
+        let unread = Arc::<AtomicBool>::default();
+        keep(child.stdout.take().unwrap(), lines.clone(), unread.clone());
+        keep(child.stderr.take().unwrap(), lines.clone(), unread.clone());
         let mut served = Self {
             address,
             admin,
             child,
             lines,
+            unread,
             config,
         };
         served.is_up().await;
@@ -171,6 +175,11 @@ impl Served {
     /// The path of its configuration.
     pub fn config(&self) -> &str {
         self.config.path().to_str().unwrap()
+    }
+
+    /// Reads no more of its output than the next line; the pipe stays open.
+    pub fn stop_reading(&self) {
+        self.unread.store(true, Ordering::SeqCst);
     }
 
     /// Every line of output so far.
@@ -195,9 +204,14 @@ impl Served {
 
     /// Sends SIGTERM.
     pub fn terminate(&self) {
+        self.signal("TERM");
+    }
+
+    /// Sends the signal of this name, without its `SIG`.
+    pub fn signal(&self, name: &str) {
         let id = self.child.id().expect("a running process").to_string();
         let killed = std::process::Command::new("kill")
-            .args(["-TERM", &id])
+            .args([&format!("-{name}"), &id])
             .status();
         assert!(killed.unwrap().success());
     }
@@ -234,11 +248,18 @@ fn command(arguments: &[&str], variables: &[(&str, &str)]) -> Command {
     command
 }
 
-fn keep(from: impl AsyncRead + Unpin + Send + 'static, lines: Arc<Mutex<Vec<String>>>) {
+fn keep(
+    from: impl AsyncRead + Unpin + Send + 'static,
+    lines: Arc<Mutex<Vec<String>>>,
+    unread: Arc<AtomicBool>,
+) {
     tokio::spawn(async move {
         let mut from = BufReader::new(from).lines();
         while let Ok(Some(line)) = from.next_line().await {
             lines.lock().unwrap().push(line);
+            if unread.load(Ordering::SeqCst) {
+                std::future::pending::<()>().await;
+            }
         }
     });
 }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 
 use super::limit::within;
 use super::wire::{self, Body, Head};
@@ -151,9 +151,19 @@ pub struct Client {
 impl Client {
     /// Connects.
     pub async fn connect(address: SocketAddr) -> Self {
-        let stream = within("connecting", TcpStream::connect(address))
-            .await
-            .unwrap();
+        let stream = within("connecting", TcpStream::connect(address)).await;
+        Self::over(stream.unwrap())
+    }
+
+    /// Connects with little room for what is not read yet.
+    pub async fn connect_with_little_room(address: SocketAddr) -> Self {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.set_recv_buffer_size(4 * 1024).unwrap();
+        let stream = within("connecting", socket.connect(address)).await;
+        Self::over(stream.unwrap())
+    }
+
+    fn over(stream: TcpStream) -> Self {
         stream.set_nodelay(true).unwrap();
         Self {
             stream,
@@ -241,6 +251,12 @@ impl Client {
                 return head;
             }
         }
+    }
+
+    /// Reads what follows a 101 as it comes, until the connection closes.
+    pub fn tunnel(&mut self) {
+        self.body = Body::UntilClose;
+        self.ended = None;
     }
 
     /// The next piece of the body; none when it has ended, which [`Client::ended`] describes.

@@ -7,6 +7,7 @@ pub mod client;
 pub mod gateway;
 pub mod limit;
 pub mod recording;
+pub mod tls;
 pub mod wire;
 
 pub use backend::{Backend, Peer};
