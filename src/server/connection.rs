@@ -168,8 +168,6 @@ impl Supervisor {
     fn obey(&mut self) -> Option<Command> {
         let asked = *self.shutdown.borrow_and_update();
         self.told = told(&self.shutdown);
-        // The new one was not asked yet, and so wakes nobody.
-        self.waiting = false;
         match asked {
             Shutdown::No => None,
             Shutdown::Drain => {
