@@ -143,7 +143,9 @@ impl Supervisor {
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Command> {
         let changed = self.shutdown.has_changed().unwrap_or(false);
-        if self.waiting && !changed && !self.look.is_elapsed() {
+        // The notice of one change may come late and use up the wait for the next: while the end is
+        // near, that wait is looked at every time.
+        if self.waiting && !self.draining && !changed && !self.look.is_elapsed() {
             return Poll::Pending;
         }
         // What is set anew below has to be asked once before it wakes anybody.
@@ -152,7 +154,11 @@ impl Supervisor {
             return Poll::Ready(command);
         }
         // Refused for want of budget, they would not be set, and never be asked again.
-        let _ = pin!(unconstrained(self.told.as_mut())).poll(cx);
+        while pin!(unconstrained(self.told.as_mut())).poll(cx).is_ready() {
+            if let Some(command) = self.obey() {
+                return Poll::Ready(command);
+            }
+        }
         while pin!(unconstrained(self.look.as_mut())).poll(cx).is_ready() {
             let next = next_look(&self.socket, &self.gateway);
             self.look.as_mut().reset(next.into());
@@ -208,8 +214,10 @@ impl Supervisor {
 fn told(shutdown: &watch::Receiver<Shutdown>) -> Told {
     let mut shutdown = shutdown.clone();
     Box::pin(async move {
-        // An error means that nobody is left to tell.
-        let _ = shutdown.changed().await;
+        if shutdown.changed().await.is_err() {
+            // Nobody is left to tell.
+            std::future::pending::<()>().await;
+        }
     })
 }
 

@@ -41,7 +41,12 @@ async fn r17_the_end_of_the_drain_is_told_to_every_stream() {
     let (tail, ended) = plain.rest().await;
     assert!(tail.is_empty() && !ended.is_clean(), "{tail:?} {ended:?}");
     let (tail, ended) = old.rest().await;
-    assert_eq!((&tail[..], ended), (&b""[..], Ended::Reset));
+    assert_eq!(
+        (&tail[..], ended),
+        (&b""[..], Ended::Reset),
+        "{:#?}",
+        served.lines()
+    );
     for peer in [&mut first, &mut second, &mut third] {
         peer.left().await;
     }
