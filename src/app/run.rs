@@ -2,7 +2,7 @@
 
 use std::io;
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::descriptors;
 use super::workers::{StartFault, start};
@@ -18,6 +18,10 @@ pub fn run(config: Config) -> Result<(), StartFault> {
     for key in config.keys.values().filter(|key| key.hashes.is_empty()) {
         tracing::warn!(key = %key.name, "the key has no value: it lets nobody in");
     }
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let mut signals = runtime.block_on(async { Signals::register() })?;
     descriptors::raise(config.server.max_connections);
     let running = start(config)?;
     tracing::info!(
@@ -26,20 +30,17 @@ pub fn run(config: Config) -> Result<(), StartFault> {
         routes,
         "serving"
     );
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
-    let name = runtime.block_on(ending())?;
+    let name = runtime.block_on(signals.ending());
     tracing::info!(signal = name, "draining: running streams may finish");
     let stopping = std::thread::spawn(move || running.stop());
-    let second = async {
+    let second = runtime.block_on(async {
         let done = tokio::task::spawn_blocking(move || stopping.join());
         tokio::select! {
-            _ = done => Ok(None),
-            again = ending() => again.map(Some),
+            _ = done => None,
+            again = signals.ending() => Some(again),
         }
-    };
-    if let Some(name) = runtime.block_on(second)? {
+    });
+    if let Some(name) = second {
         tracing::warn!(signal = name, "asked twice: ending at once");
     }
     runtime.shutdown_background();
@@ -47,24 +48,42 @@ pub fn run(config: Config) -> Result<(), StartFault> {
     Ok(())
 }
 
-/// Waits for a signal that asks for the end.
-async fn ending() -> io::Result<&'static str> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut quit = signal(SignalKind::quit())?;
-    // They would end the process at once; none of them has a meaning here yet.
-    let mut hangup = signal(SignalKind::hangup())?;
-    let mut user1 = signal(SignalKind::user_defined1())?;
-    let mut user2 = signal(SignalKind::user_defined2())?;
-    loop {
-        let ignored = tokio::select! {
-            _ = terminate.recv() => return Ok("SIGTERM"),
-            _ = interrupt.recv() => return Ok("SIGINT"),
-            _ = quit.recv() => return Ok("SIGQUIT"),
-            _ = hangup.recv() => "SIGHUP",
-            _ = user1.recv() => "SIGUSR1",
-            _ = user2.recv() => "SIGUSR2",
-        };
-        tracing::warn!(signal = ignored, "ignored: it has no meaning here");
+/// The signals that mean something, or must not mean the process's death.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    quit: Signal,
+    hangup: Signal,
+    user1: Signal,
+    user2: Signal,
+}
+
+impl Signals {
+    /// From now on they are ours.
+    fn register() -> io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            quit: signal(SignalKind::quit())?,
+            hangup: signal(SignalKind::hangup())?,
+            user1: signal(SignalKind::user_defined1())?,
+            user2: signal(SignalKind::user_defined2())?,
+        })
+    }
+
+    /// Waits for one that asks for the end; the others would end the process at once, and have no
+    /// meaning here yet.
+    async fn ending(&mut self) -> &'static str {
+        loop {
+            let ignored = tokio::select! {
+                _ = self.terminate.recv() => return "SIGTERM",
+                _ = self.interrupt.recv() => return "SIGINT",
+                _ = self.quit.recv() => return "SIGQUIT",
+                _ = self.hangup.recv() => "SIGHUP",
+                _ = self.user1.recv() => "SIGUSR1",
+                _ = self.user2.recv() => "SIGUSR2",
+            };
+            tracing::warn!(signal = ignored, "ignored: it has no meaning here");
+        }
     }
 }

@@ -148,10 +148,9 @@ impl Socket {
             return;
         }
         let reading = async {
-            let mut space = [0; 4096];
             let mut read = 0;
             while read < most && self.tcp.readable().await.is_ok() {
-                match self.tcp.try_read(&mut space) {
+                match READ_BUFFER.with_borrow_mut(|space| self.tcp.try_read(space)) {
                     Ok(0) => return,
                     Ok(taken) => read += taken,
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
