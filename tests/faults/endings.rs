@@ -145,7 +145,10 @@ impl Case<'_> {
 
 async fn started() -> (Backend, Gateway) {
     let backend = Backend::listen().await;
-    let gateway = gateway(&backend, ROUTE).await;
+    // Each case has a connection of its own: a kept one would be closed under the next case's POST,
+    // which is not sent twice.
+    let route = format!("{ROUTE}\n[upstreams.model.pool]\nidle = 0\n");
+    let gateway = gateway(&backend, &route).await;
     (backend, gateway)
 }
 
