@@ -19,6 +19,7 @@ mod nearest;
 mod reference;
 mod schema;
 mod secret;
+mod topic;
 mod units;
 mod values;
 mod walk;
@@ -38,6 +39,7 @@ pub use faults::{Fault, Faults, Malformed};
 pub use reference::reference;
 pub use schema::json_schema;
 pub use secret::{MissingSecret, Secret};
+pub use topic::{BadTopic, LONGEST_TOPIC, Topic, TopicPattern};
 pub use units::{LONGEST, parse_duration, parse_size, show_duration, show_size};
 pub use values::*;
 

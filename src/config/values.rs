@@ -15,6 +15,7 @@ use http::Method;
 use http::header::{HeaderName, HeaderValue};
 
 use super::secret::Secret;
+use super::topic::TopicPattern;
 
 /// Everything one configuration says.
 #[derive(Debug, Clone)]
@@ -27,6 +28,12 @@ pub struct Config {
     pub log: Log,
     /// The callers' API keys, by name.
     pub keys: BTreeMap<String, Arc<ApiKey>>,
+    /// The issuers of callers' tokens, by name.
+    pub issuers: BTreeMap<String, Arc<Issuer>>,
+    /// Bounds of all streams together.
+    pub hub: Hub,
+    /// What holds for topics, most particular pattern first; the first that matches a topic counts.
+    pub topics: Vec<Arc<TopicRules>>,
     /// The named groups of endpoints, by name.
     pub upstreams: BTreeMap<String, Arc<Upstream>>,
     /// The routes, in the order of the file (which carries no meaning).
@@ -102,6 +109,8 @@ pub struct ApiKey {
     /// SHA-256 of each key this name goes by (a file may hold several, one a line). None where its
     /// value was allowed to be empty, and is: then nobody is let in by it.
     pub hashes: Vec<[u8; 32]>,
+    /// What its holders may publish to and subscribe to.
+    pub topics: TopicRights,
 }
 
 impl std::fmt::Debug for ApiKey {
@@ -235,8 +244,22 @@ pub struct Route {
     pub place: Place,
     /// What a request must be like.
     pub matches: Matches,
-    /// Where it goes, in order of preference; at least one.
+    /// Where it goes, in order of preference; none only where it publishes or subscribes.
     pub to: Vec<Target>,
+    /// Readers of one URL share one upstream connection; none relays each by itself.
+    pub share: Option<Share>,
+    /// Streamed answers are kept, and can be resumed and watched; none relays them directly.
+    pub resume: Option<Resume>,
+    /// What is published to: the topic of a `POST`.
+    pub publish: Option<TopicTemplate>,
+    /// What is subscribed to by a `GET`; empty where nothing is.
+    pub subscribe: Vec<TopicTemplate>,
+    /// Whether a client may name patterns (`*`) where a template takes its topics from a request.
+    pub patterns: bool,
+    /// The first event of each subscription; none sends none.
+    pub greeting: Option<Greeting>,
+    /// How long a subscription lasts at most, less up to a fifth by chance; none is for ever.
+    pub max_age: Option<Duration>,
     /// Replaces the part of the path that `path` names literally.
     pub rewrite: Option<Arc<str>>,
     /// Headers set and removed on the way to the upstream.
@@ -245,6 +268,8 @@ pub struct Route {
     pub response_headers: HeaderEdits,
     /// The callers let in.
     pub allow: Allow,
+    /// Where else than in header fields a caller may show its key or token.
+    pub credentials_in: CredentialsIn,
     /// Cross-origin rules; none leaves CORS to the backend.
     pub cors: Option<Cors>,
     /// Largest request body, in bytes.
@@ -320,6 +345,8 @@ pub struct PathPattern {
     pub segments: Vec<Segment>,
     /// `/*` at the end: any rest, also none (`/v1/*` matches `/v1`, `/v1/` and below).
     pub rest: bool,
+    /// `/{name*}` at the end: as `/*`, but at least one segment that is not empty, and the rest has a name.
+    pub rest_name: Option<String>,
 }
 
 /// One segment of a path pattern.
@@ -354,8 +381,8 @@ pub struct HeaderEdits {
 pub enum Allow {
     /// Everybody; no key is asked for.
     Everybody,
-    /// The holders of these keys.
-    Keys(Vec<Arc<ApiKey>>),
+    /// The holders of these keys, and of tokens of these issuers.
+    Callers(Vec<Arc<ApiKey>>, Vec<Arc<Issuer>>),
 }
 
 /// Cross-origin rules of a route.
@@ -414,4 +441,237 @@ pub enum Dialect {
     Ollama,
     /// Amazon Bedrock's binary event streams.
     Bedrock,
+}
+
+/// `[hub]`: bounds of all streams together.
+#[derive(Debug, Clone)]
+pub struct Hub {
+    /// Where kept streams are found: `PATH/ID`. Begins with a slash and ends without one.
+    pub path: Arc<str>,
+    /// Most streams at once: feeds, kept answers and topics.
+    pub streams: usize,
+    /// Most bytes of events kept, over all streams.
+    pub bytes: usize,
+    /// Largest single event, in bytes.
+    pub event: usize,
+}
+
+/// How much of a stream is kept. What is beyond any of these is evicted, oldest first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct History {
+    /// Most events.
+    pub events: usize,
+    /// Most bytes.
+    pub bytes: usize,
+    /// Oldest age.
+    pub age: Duration,
+}
+
+/// What happens to a reader whose next event was evicted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Slow {
+    /// Its connection is closed; a reader that comes back is told of the gap.
+    Disconnect,
+    /// It is told of the gap and goes on with the oldest event kept.
+    Skip,
+    /// It is told of the gap and goes on with the latest event alone.
+    Latest,
+}
+
+/// Where a reader begins that names no event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Start {
+    /// With what comes next.
+    Live,
+    /// With the latest event there is.
+    Latest,
+    /// With the oldest event kept.
+    Oldest,
+}
+
+/// Whose ids readers see.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ids {
+    /// Ours: every event has one, and it never repeats.
+    Gateway,
+    /// The backend's, where an event has one.
+    Backend,
+}
+
+/// `share` of a route.
+#[derive(Debug, Clone)]
+pub struct Share {
+    /// Where a reader begins that names no event.
+    pub start: Start,
+    /// What happens to a reader that cannot keep up.
+    pub slow: Slow,
+    /// How much is kept.
+    pub history: History,
+    /// How long the upstream's connection is kept without readers; `None` is for ever.
+    pub on_last_leave: Option<Duration>,
+    /// Whether callers with different credentials share; the credentials are then not sent upstream.
+    pub public: bool,
+    /// Request headers whose values tell feeds apart.
+    pub key_headers: Vec<HeaderName>,
+    /// Whose ids readers see.
+    pub ids: Ids,
+    /// The upstream is an ordinary endpoint that is asked this often; `None` is an event stream.
+    pub poll: Option<Duration>,
+}
+
+/// What happens to a kept answer when its last reader leaves before its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnLeave {
+    /// The upstream's connection is dropped.
+    Cancel,
+    /// The answer is read to its end.
+    Finish,
+    /// The upstream's connection is dropped if nobody comes back for so long.
+    Linger(Duration),
+}
+
+/// `resume` and `dedupe` of a route.
+#[derive(Debug, Clone)]
+pub struct Resume {
+    /// How long an answer is kept after its end.
+    pub keep: Duration,
+    /// What happens when nobody reads it.
+    pub on_leave: OnLeave,
+    /// How much of it is kept.
+    pub history: History,
+    /// Who may read answers of others, besides whoever asked for them.
+    pub watch: Allow,
+    /// Whether identical requests in flight by the same principal share one answer.
+    pub dedupe: bool,
+}
+
+/// The first event of a subscription. It has no id.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Greeting {
+    /// Its name; none is `message`.
+    pub event: Option<Arc<str>>,
+    /// Its data.
+    pub data: Arc<str>,
+}
+
+/// `[topics."PATTERN"]`.
+#[derive(Debug, Clone)]
+pub struct TopicRules {
+    /// The topics it holds for.
+    pub pattern: TopicPattern,
+    /// How much of each is kept.
+    pub history: History,
+    /// What happens to a reader that cannot keep up.
+    pub slow: Slow,
+    /// Where a reader begins that names no event.
+    pub start: Start,
+}
+
+/// Where the parts of a topic's name come from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TopicTemplate {
+    /// The pieces in order. Literal text holds the slashes between segments, and perhaps wildcards.
+    pub pieces: Vec<TopicPiece>,
+}
+
+/// A piece of a [`TopicTemplate`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TopicPiece {
+    /// This text.
+    Literal(String),
+    /// `{source}`: within one segment. `{source*}`: any number of segments.
+    Taken {
+        /// Where from.
+        source: TopicSource,
+        /// Whether it may hold slashes.
+        rest: bool,
+    },
+}
+
+/// Where a piece of a topic's name is taken from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TopicSource {
+    /// `{name}`: a parameter of the route's path.
+    Path(String),
+    /// `{query.name}`: a query parameter. Where it is repeated, each value makes a topic.
+    Query(String),
+    /// `{jwt.name}`: a claim of the caller's token.
+    Claim(String),
+}
+
+/// What a caller may publish to and subscribe to; `None` is whatever the route leads to.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct TopicRights {
+    /// Topics it may publish to.
+    pub publish: Option<Vec<TopicPattern>>,
+    /// Topics it may subscribe to.
+    pub subscribe: Option<Vec<TopicPattern>>,
+}
+
+/// Where a caller may show its key or token besides the header fields.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct CredentialsIn {
+    /// In this cookie.
+    pub cookie: Option<Arc<str>>,
+    /// In this query parameter: for an EventSource, which can set no header.
+    pub query: Option<Arc<str>>,
+}
+
+/// `[jwt.NAME]`: who signs callers' tokens (RFC 7519).
+#[derive(Clone)]
+pub struct Issuer {
+    /// The name used in `allow`.
+    pub name: Arc<str>,
+    /// What signatures are checked with; at least one.
+    pub keys: Vec<VerifyingKey>,
+    /// The `iss` that is asked for.
+    pub issuer: Option<Arc<str>>,
+    /// The `aud` that is asked for.
+    pub audience: Option<Arc<str>>,
+    /// How far clocks may be apart.
+    pub leeway: Duration,
+    /// The claim that holds the caller's rights to topics, `{"publish": [...], "subscribe": [...]}`; where it is named and a
+    /// token has none, the token has no right to any.
+    pub topics_claim: Option<Arc<str>>,
+}
+
+impl std::fmt::Debug for Issuer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Issuer")
+            .field("name", &self.name)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A key that signatures are checked with.
+#[derive(Clone)]
+pub struct VerifyingKey {
+    /// Its `kid`, where it has one.
+    pub id: Option<Arc<str>>,
+    /// The one algorithm it is good for.
+    pub algorithm: Algorithm,
+    /// The key itself.
+    pub material: KeyMaterial,
+}
+
+/// The bytes of a [`VerifyingKey`]; big-endian numbers.
+#[derive(Clone)]
+pub enum KeyMaterial {
+    /// A shared secret.
+    Shared(Arc<[u8]>),
+    /// An RSA key: modulus and exponent.
+    Rsa(Arc<[u8]>, Arc<[u8]>),
+    /// A point on P-256, uncompressed (SEC 1 §2.3.3).
+    Point(Arc<[u8]>),
+}
+
+/// Signature algorithms (RFC 7518 §3.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Algorithm {
+    /// HMAC with SHA-256.
+    Hs256,
+    /// RSASSA-PKCS1-v1_5 with SHA-256.
+    Rs256,
+    /// ECDSA on P-256 with SHA-256.
+    Es256,
 }

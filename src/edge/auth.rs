@@ -57,7 +57,7 @@ const MOST_PRESENTED: usize = 8;
 ///
 /// [`Denied`] when no key was presented, or none that is let in; `headers` are then untouched.
 pub fn authenticate(allow: &Allow, headers: &mut HeaderMap) -> Result<Option<Principal>, Denied> {
-    let Allow::Keys(keys) = allow else {
+    let Allow::Callers(keys, _) = allow else {
         return Ok(None);
     };
     let mut principal = None;

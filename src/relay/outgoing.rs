@@ -151,6 +151,7 @@ mod tests {
         PathPattern {
             segments: segments.collect(),
             rest,
+            rest_name: None,
         }
     }
 

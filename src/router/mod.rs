@@ -193,7 +193,7 @@ impl Router {
 
 /// Whether to slip from one route to another can spare a caller the key.
 fn guards(routes: &[Arc<Route>]) -> bool {
-    let asks = |route: &&Arc<Route>| matches!(route.allow, Allow::Keys(_));
+    let asks = |route: &&Arc<Route>| matches!(route.allow, Allow::Callers(..));
     let asking = routes.iter().filter(asks).count();
     asking > 0 && asking < routes.len()
 }

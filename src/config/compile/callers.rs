@@ -8,7 +8,7 @@ use sha2::{Digest, Sha256};
 use super::checked;
 use crate::config::faults::{Gathered, Malformed};
 use crate::config::keys::{CALLER_FILE, CALLER_HASH, CALLER_VALUE, root};
-use crate::config::values::ApiKey;
+use crate::config::values::{ApiKey, TopicRights};
 use crate::config::written::{File, Section};
 
 /// A key's SHA-256.
@@ -34,6 +34,7 @@ pub(super) fn callers(file: &Section, gathered: &mut Gathered<'_>) -> Callers {
         let key = ApiKey {
             name: name.into(),
             hashes,
+            topics: TopicRights::default(),
         };
         callers.insert(name.to_owned(), Some(Arc::new(key)));
     }

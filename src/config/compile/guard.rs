@@ -18,7 +18,7 @@ pub(super) fn guard(
     listen: SocketAddr,
     gathered: &mut Gathered<'_>,
 ) {
-    let asks = matches!(route.allow, Allow::Keys(_)) || section.flag(&ROUTE_OPEN);
+    let asks = matches!(route.allow, Allow::Callers(..)) || section.flag(&ROUTE_OPEN);
     if asks || listen.ip().to_canonical().is_loopback() || !puts_in_credentials(route) {
         return;
     }

@@ -14,6 +14,7 @@ mod route;
 mod server;
 mod upstream;
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::str::FromStr;
 
@@ -22,7 +23,7 @@ use super::keys::{
     CLOCK_CONNECT, CLOCK_FIRST_BYTE, CLOCK_FIRST_EVENT, CLOCK_IDLE, CLOCK_STALL, CLOCK_TOTAL,
     CLOCKS, Key, root,
 };
-use super::values::{Clocks, Config};
+use super::values::{Clocks, Config, Hub};
 use super::written::{Node, Section};
 
 /// What the command line decides over the heads of the file.
@@ -71,6 +72,14 @@ pub(super) fn compile(
         admin,
         log,
         keys,
+        issuers: BTreeMap::new(),
+        hub: Hub {
+            path: "/streams".into(),
+            streams: 10_000,
+            bytes: 256 << 20,
+            event: 1 << 20,
+        },
+        topics: Vec::new(),
         upstreams,
         routes,
     })

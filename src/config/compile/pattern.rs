@@ -93,7 +93,11 @@ impl FromStr for PathPattern {
                 ));
             }
         }
-        Ok(Self { segments, rest })
+        Ok(Self {
+            segments,
+            rest,
+            rest_name: None,
+        })
     }
 }
 

@@ -9,7 +9,7 @@ use super::{checked, clocks, cors, each, pattern};
 use crate::config::faults::{Gathered, Malformed};
 use crate::config::keys::{self, DIALECTS, root};
 use crate::config::nearest::did_you_mean;
-use crate::config::values::{Allow, Dialect, DialectChoice, Matches, Route, Target};
+use crate::config::values::{Allow, CredentialsIn, Dialect, DialectChoice, Matches, Route, Target};
 use crate::config::written::{Node, Section, Value};
 
 /// What a route may refer to.
@@ -44,6 +44,14 @@ fn route(name: &str, section: &Section, names: &Names<'_>, gathered: &mut Gather
         place: gathered.place(section.at),
         matches: matches(section, gathered),
         to: targets(section, names, gathered),
+        share: None,
+        resume: None,
+        publish: None,
+        subscribe: Vec::new(),
+        patterns: false,
+        greeting: None,
+        max_age: None,
+        credentials_in: CredentialsIn::default(),
         rewrite: section
             .node(&keys::ROUTE_REWRITE)
             .and_then(|node| checked(node, pattern::rewrite, gathered))
@@ -138,7 +146,7 @@ fn allow(section: &Section, names: &Names<'_>, gathered: &mut Gathered<'_>) -> A
         .list(&keys::ROUTE_ALLOW)
         .iter()
         .filter_map(|node| referred(node, names.keys, "key", gathered));
-    Allow::Keys(keys.collect())
+    Allow::Callers(keys.collect(), Vec::new())
 }
 
 /// What `node` names among `known`; none, without a further fault, if that is itself wrong.

@@ -121,7 +121,7 @@ fn a_route_with_everything() {
     assert_eq!(route.dialect, DialectChoice::Fixed(Dialect::Bedrock));
     assert_eq!(route.clocks.idle, Limit::Off);
     assert_eq!(route.clocks.connect, Limit::Unset);
-    assert!(matches!(&route.allow, Allow::Keys(keys) if &*keys[0].name == "k"));
+    assert!(matches!(&route.allow, Allow::Callers(keys, _) if &*keys[0].name == "k"));
     assert!(matches!(route.cors.unwrap().origins, Origins::Any));
 }
 
@@ -134,21 +134,24 @@ fn paths_keep_what_tells_them_apart() {
         path("/*"),
         PathPattern {
             segments: vec![],
-            rest: true
+            rest: true,
+            rest_name: None
         }
     );
     assert_eq!(
         path("/a/"),
         PathPattern {
             segments: vec![literal("a"), literal("")],
-            rest: false
+            rest: false,
+            rest_name: None
         }
     );
     assert_eq!(
         path("/a/*"),
         PathPattern {
             segments: vec![literal("a")],
-            rest: true
+            rest: true,
+            rest_name: None
         }
     );
     assert_eq!(path("/a%2Fb").segments, [literal("a/b")]);

@@ -9,9 +9,10 @@ fn keys(all: &[(&str, &[&str])]) -> Allow {
         Arc::new(ApiKey {
             name: (*name).into(),
             hashes,
+            topics: crate::config::TopicRights::default(),
         })
     };
-    Allow::Keys(all.iter().map(key).collect())
+    Allow::Callers(all.iter().map(key).collect(), Vec::new())
 }
 
 fn map(lines: &[(&'static str, &str)]) -> HeaderMap {
@@ -65,7 +66,7 @@ fn who_is_not_let_in() {
     assert_eq!(denied(&[("x-api-key", "")]), Denied::Missing);
     assert_eq!(denied(&[("authorization", "Bearer k")]), Denied::Unknown);
     assert_eq!(denied(&[("x-api-key", "k11")]), Denied::Unknown);
-    let none = Allow::Keys(Vec::new());
+    let none = Allow::Callers(Vec::new(), Vec::new());
     assert_eq!(
         authenticate(&none, &mut map(&[("api-key", "k1")])),
         Err(Denied::Unknown)
