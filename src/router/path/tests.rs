@@ -65,6 +65,7 @@ fn the_part_behind_the_literals() {
             })
             .collect(),
         rest,
+        rest_name: None,
     };
     assert_eq!(
         after_literals(&pattern("v1", true), "/v1/chat/x"),
