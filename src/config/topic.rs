@@ -75,6 +75,11 @@ impl TopicPattern {
         Ok(Self(pattern.into()))
     }
 
+    /// Every topic.
+    pub fn any() -> Self {
+        Self("*".into())
+    }
+
     /// The pattern.
     pub fn as_str(&self) -> &str {
         &self.0

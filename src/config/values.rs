@@ -567,6 +567,22 @@ pub struct TopicRules {
     pub start: Start,
 }
 
+impl TopicRules {
+    /// What holds for topics that no pattern means.
+    pub fn fallback() -> Self {
+        Self {
+            pattern: TopicPattern::any(),
+            history: History {
+                events: 100,
+                bytes: 1 << 20,
+                age: Duration::from_secs(600),
+            },
+            slow: Slow::Skip,
+            start: Start::Live,
+        }
+    }
+}
+
 /// Where the parts of a topic's name come from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TopicTemplate {

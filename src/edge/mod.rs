@@ -17,6 +17,7 @@ pub mod cors;
 pub mod credentials;
 pub mod forwarded;
 pub mod hop;
+pub mod rights;
 pub mod trace;
 
 use http::HeaderMap;

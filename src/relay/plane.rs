@@ -28,6 +28,8 @@ pub struct Plane {
     pub router: Router,
     /// By the address of the configured route, which lives as long as `config`.
     routes: HashMap<usize, Arc<LiveRoute>>,
+    /// Whether any route keeps answers.
+    keeps: bool,
 }
 
 /// A route at work.
@@ -39,6 +41,8 @@ pub struct LiveRoute {
     pub chain: Vec<Entry>,
     /// The route's cross-origin rules.
     pub cors: Option<CorsLayer>,
+    /// Where kept answers are found.
+    pub hub_path: Arc<str>,
 }
 
 /// One entry of a route's chain.
@@ -118,6 +122,7 @@ impl Plane {
                 config: route.clone(),
                 chain: chain.collect(),
                 cors: route.cors.as_ref().map(cors::layer),
+                hub_path: config.hub.path.clone(),
             };
             (Arc::as_ptr(route) as usize, Arc::new(live))
         };
@@ -125,8 +130,18 @@ impl Plane {
         Ok(Self {
             router: Router::new(&config.routes),
             routes,
+            keeps: config.routes.iter().any(|route| route.resume.is_some()),
             config: config.clone(),
         })
+    }
+
+    /// The id in the path of a kept answer, where answers are kept at all.
+    pub fn stream_id<'p>(&self, path: &'p str) -> Option<&'p str> {
+        if !self.keeps {
+            return None;
+        }
+        let id = path.strip_prefix(&*self.config.hub.path)?.strip_prefix('/')?;
+        (!id.is_empty() && !id.contains('/')).then_some(id)
     }
 
     /// The live form of a route the router has found.

@@ -191,6 +191,15 @@ impl Router {
     }
 }
 
+/// TEMPORARY
+pub fn query_values(query: Option<&str>, name: &str) -> Vec<String> {
+    query.unwrap_or("").split('&').filter_map(|p| p.split_once('=')).filter(|(n, _)| *n == name).map(|(_, v)| v.to_owned()).collect()
+}
+/// TEMPORARY
+pub fn parameters(_: &crate::config::PathPattern, path: &str) -> Result<std::collections::HashMap<String, String>, BadPath> {
+    Ok([("topic".to_owned(), path.rsplit('/').next().unwrap_or("").to_owned())].into())
+}
+
 /// Whether to slip from one route to another can spare a caller the key.
 fn guards(routes: &[Arc<Route>]) -> bool {
     let asks = |route: &&Arc<Route>| matches!(route.allow, Allow::Callers(..));
