@@ -244,7 +244,7 @@ impl Topics {
 
     fn make(&self, board: &Board, topic: &Topic) -> Result<Arc<Stream>, Full> {
         let rules = self.rules.iter().find(|rules| rules.pattern.matches(topic));
-        let rules = rules.map_or_else(TopicRules::fallback, |rules| TopicRules::clone(rules));
+        let rules = rules.unwrap_or_else(|| TopicRules::fallback());
         let rules = StreamRules {
             history: rules.history,
             slow: rules.slow,

@@ -113,6 +113,9 @@ pub(super) async fn relay_directly(
     };
     let socket = open.socket().clone();
     let started = open.started();
+    if order.route.chain.is_empty() {
+        return Err(Some(Refusal::no_upstream()));
+    }
     open.enter(&order.route, 0);
     let clocks = clocks_of(&order.route, 0, order.dialect);
     socket.limit_stall(clocks.stall);

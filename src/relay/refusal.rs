@@ -124,6 +124,12 @@ impl Refusal {
         )
     }
 
+    /// A route that asks no upstream.
+    pub(super) fn no_upstream() -> Self {
+        let message = "this route leads to no upstream, and this is nothing it answers itself";
+        Self::new(StatusCode::NOT_IMPLEMENTED, "no_upstream", message)
+    }
+
     /// The process ends before the upstream has answered.
     pub(super) fn stopping() -> Self {
         let message = "the gateway ends, and the upstream has not answered yet";

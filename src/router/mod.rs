@@ -11,7 +11,7 @@
 //!
 //! 1. **host**: exact, then `*.x` (longer first), then any;
 //! 2. **path**, segment by segment: a literal before `{name}`, `{name}` before the end, and an
-//!    ended pattern before `/*`, so that the longer literal prefix wins;
+//!    ended pattern before `/*` and `/{name*}`, so that the longer literal prefix wins;
 //! 3. **method**: named before any;
 //! 4. **headers**: more conditions first;
 //! 5. **query**: more conditions first;
@@ -32,6 +32,7 @@ mod clash;
 mod entry;
 mod explain;
 mod host;
+mod parameters;
 mod path;
 mod query;
 
@@ -44,6 +45,7 @@ use entry::{Entry, Request, names};
 
 pub use clash::{Clash, clashes};
 pub use explain::Explanation;
+pub use parameters::{Parameters, parameters, query_values};
 pub use path::{BadPath, after_literals};
 
 /// Finds the route of a request. Cheap to clone; made once for each configuration.
@@ -189,15 +191,6 @@ impl Router {
         methods.dedup();
         methods
     }
-}
-
-/// TEMPORARY
-pub fn query_values(query: Option<&str>, name: &str) -> Vec<String> {
-    query.unwrap_or("").split('&').filter_map(|p| p.split_once('=')).filter(|(n, _)| *n == name).map(|(_, v)| v.to_owned()).collect()
-}
-/// TEMPORARY
-pub fn parameters(_: &crate::config::PathPattern, path: &str) -> Result<std::collections::HashMap<String, String>, BadPath> {
-    Ok([("topic".to_owned(), path.rsplit('/').next().unwrap_or("").to_owned())].into())
 }
 
 /// Whether to slip from one route to another can spare a caller the key.
