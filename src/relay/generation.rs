@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use dashmap::DashMap;
 use dashmap::mapref::entry::Entry;
-use http::header::{ACCESS_CONTROL_EXPOSE_HEADERS, LINK};
+use http::header::{ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_EXPOSE_HEADERS, LINK};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode};
 use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
@@ -32,7 +32,7 @@ use crate::edge::auth;
 use crate::hub::{End, From, Stream, StreamRules, Subscription};
 
 /// The id of a kept answer, in the answer's head.
-const DELTAWAY_STREAM: HeaderName = HeaderName::from_static("deltaway-stream");
+pub(super) const DELTAWAY_STREAM: HeaderName = HeaderName::from_static("deltaway-stream");
 /// Names a request that is sent again (draft-ietf-httpapi-idempotency-key-header).
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
@@ -360,8 +360,11 @@ fn name_stream(headers: &mut HeaderMap, generation: &Generation) {
     if let Ok(link) = HeaderValue::from_str(&format!("<{hub}/{}>; rel=\"self\"", generation.id)) {
         headers.append(LINK, link);
     }
-    let exposed = HeaderValue::from_static("deltaway-stream, link");
-    headers.append(ACCESS_CONTROL_EXPOSE_HEADERS, exposed);
+    // Rules of the route's own expose them by themselves; these are the backend's.
+    if headers.contains_key(ACCESS_CONTROL_ALLOW_ORIGIN) {
+        let exposed = HeaderValue::from_static("deltaway-stream, link");
+        headers.append(ACCESS_CONTROL_EXPOSE_HEADERS, exposed);
+    }
 }
 
 /// A request for a kept answer by its id.

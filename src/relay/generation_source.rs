@@ -123,13 +123,16 @@ impl Source<'_> {
             Ok(end) => told(&end),
             Err((code, message)) => (TransportEnd::Cut, code, message.to_owned()),
         };
-        self.finish(judge(transport, &watcher), code, &message);
+        let verdict = judge(transport, &watcher);
+        self.finish(verdict, code, &message);
+        let whole = verdict.client == ClientEnd::Clean;
         tracing::info!(
             route = %generation.route.config.name,
             stream = %generation.id,
             events = tail.events,
             total_ms = started.elapsed().as_millis() as u64,
-            how = code,
+            ending = %verdict.ending,
+            reason = (!whole).then_some(message.as_str()),
             "a kept answer has ended"
         );
     }

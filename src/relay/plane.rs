@@ -11,9 +11,11 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use dashmap::DashMap;
 use http::HeaderValue;
+use http::header::LINK;
 use rustls::pki_types::ServerName;
 use tower_http::cors::CorsLayer;
 
+use super::generation::DELTAWAY_STREAM;
 use crate::config::{self, Config};
 use crate::edge::cors;
 use crate::metrics::{Metrics, RouteSeries};
@@ -121,7 +123,7 @@ impl Plane {
             let live = LiveRoute {
                 config: route.clone(),
                 chain: chain.collect(),
-                cors: route.cors.as_ref().map(cors::layer),
+                cors: route.cors.as_ref().map(|rules| cors::layer(&exposing(rules, route))),
                 hub_path: config.hub.path.clone(),
             };
             (Arc::as_ptr(route) as usize, Arc::new(live))
@@ -148,6 +150,19 @@ impl Plane {
     pub fn live(&self, route: &Arc<config::Route>) -> Option<&Arc<LiveRoute>> {
         self.routes.get(&(Arc::as_ptr(route) as usize))
     }
+}
+
+/// The cross-origin rules of a route; scripts may read where a kept answer is found.
+fn exposing(rules: &config::Cors, route: &config::Route) -> config::Cors {
+    let mut rules = rules.clone();
+    if route.resume.is_some() {
+        for name in [DELTAWAY_STREAM, LINK] {
+            if !rules.expose.contains(&name) {
+                rules.expose.push(name);
+            }
+        }
+    }
+    rules
 }
 
 impl Registry {
