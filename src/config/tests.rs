@@ -11,7 +11,9 @@ use super::*;
 
 mod bad;
 mod bad_routes;
+mod bad_streams;
 mod good;
+mod good_streams;
 mod shipped;
 
 /// An environment that is a table.

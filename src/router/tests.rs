@@ -58,6 +58,8 @@ fn the_path_is_ranked_segment_by_segment() {
         "/users",
         "/",
         "/users/{id}/*",
+        "/send/{topic*}",
+        "/send/{id}/x",
     ];
     let lines = paths.map(|path| (path, format!("ANY {path}")));
     let lines: Vec<_> = lines
@@ -82,6 +84,13 @@ fn the_path_is_ranked_segment_by_segment() {
             ("GET /users/a%2Fb", "/users/{id}"),
             ("GET /x/me", "/{a}/me"),
             ("GET //users", "/*"),
+            ("GET /send/a", "/send/{topic*}"),
+            ("GET /send/a/b", "/send/{topic*}"),
+            ("GET /send//b", "/send/{topic*}"),
+            ("GET /send/a/x", "/send/{id}/x"),
+            ("GET /send", "/*"),
+            ("GET /send/", "/*"),
+            ("GET /send//", "/*"),
             ("GET /users/../x", "400"),
             ("OPTIONS *", "404"),
         ],
@@ -211,6 +220,10 @@ fn clashes_are_named_with_an_example() {
         ("ANY /v1/*", "ANY /v1/*", Some("GET /v1/x")),
         ("ANY /", "ANY /", Some("GET /")),
         ("ANY /{a}/x", "ANY /{b}/x", Some("GET /x/x")),
+        ("ANY /v1/{a*}", "ANY /v1/*", Some("GET /v1/x")),
+        ("ANY /v1/{a*}", "ANY /v1/{b*}", Some("GET /v1/x")),
+        ("ANY /v1/{a*}", "ANY /v1/{a}", None),
+        ("ANY /{a*}", "ANY /v1/{a*}", None),
         ("ANY /v1/a", "ANY /v1/b", None),
         ("ANY /v1", "ANY /v1/*", None),
         (
@@ -295,10 +308,31 @@ fn a_route_is_explained_by_what_came_nearest() {
     );
 }
 
+#[test]
+fn a_route_of_topics_is_explained_by_them() {
+    let routes = parsed(
+        "[routes.topics]\npath = '/topics/{topic*}'\npublish = '{topic}'\nsubscribe = ['{topic}', 'all']\n\
+         [routes.send]\npath = '/send/{id}'\nmethod = 'POST'\npublish = 'user/{id}'\n",
+    );
+    let router = Router::new(&routes);
+    let tell = |line: &str| router.explain(&asked(line).head(), None).to_string();
+    assert_eq!(
+        tell("GET /topics/a/b"),
+        "GET /topics/a/b\n  takes route `topics`: path `/topics/{topic*}`\n\
+         \u{20} publishes to topic `{topic*}` (POST)\n\
+         \u{20} subscribes to topic `{topic*}`, `all` (GET)\n"
+    );
+    assert_eq!(
+        tell("POST /send/7"),
+        "POST /send/7\n  takes route `send`: path `/send/{id}`, method POST\n\
+         \u{20} publishes to topic `user/{id}` (POST)\n"
+    );
+}
+
 const PAGE: &str = include_str!("../../docs/routing.md");
 
-/// The configuration that the page speaks of.
-fn documented() -> Vec<Arc<Route>> {
+/// The routes of a configuration.
+fn parsed(source: &str) -> Vec<Arc<Route>> {
     struct Bare;
     impl Environment for Bare {
         fn variable(&self, _: &str) -> Option<String> {
@@ -308,12 +342,17 @@ fn documented() -> Vec<Arc<Route>> {
             Err(std::io::ErrorKind::NotFound.into())
         }
     }
+    config::parse(source, "routing.md", &Bare).unwrap().routes
+}
+
+/// The configuration that the page speaks of.
+fn documented() -> Vec<Arc<Route>> {
     let source = PAGE
         .split("```toml\n")
         .nth(1)
         .and_then(|rest| rest.split("```").next())
         .unwrap();
-    config::parse(source, "routing.md", &Bare).unwrap().routes
+    parsed(source)
 }
 
 #[test]
