@@ -61,7 +61,7 @@ pub struct Record {
     pub endpoint: Option<Arc<str>>,
     /// The model the caller asked for.
     pub model: Option<Box<str>>,
-    /// Whose key opened the route.
+    /// Whose key or token opened the route, bounded as it is logged.
     pub principal: Option<Arc<str>>,
     /// The status sent.
     pub status: Option<StatusCode>,

@@ -15,7 +15,7 @@ use arc_swap::ArcSwap;
 use bytes::Bytes;
 use http::header::{ALLOW, EXPECT, HOST, WWW_AUTHENTICATE};
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
+use http::{HeaderValue, Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use prometheus_client::metrics::gauge::Gauge;
 use tower::{Layer, ServiceExt};
@@ -245,7 +245,7 @@ impl Call {
         if candidates.needs_model() {
             in_path = dialect::model_in_path(parts.uri.path());
             if in_path.is_none() {
-                admits_any(&candidates, &parts.headers)?;
+                admits_any(&candidates, parts)?;
                 let bound = candidates.model_within() as u64;
                 let whole = Box::pin(relay::collect(body, bound)).await;
                 let whole = whole.map_err(|fault| Refusal::upload(&fault))?;
@@ -342,9 +342,10 @@ impl Call {
     ) -> Result<(), Refusal> {
         let Some(record) = record else { return Ok(()) };
         let route = order.route.config.clone();
+        let principal = auth::authenticate(&route.allow, &route.credentials_in, &mut order.parts)
+            .map_err(unauthenticated)?;
+        record.principal = principal.map(|principal| principal.shown());
         let headers = &mut order.parts.headers;
-        let principal = auth::authenticate(&route.allow, headers).map_err(unauthenticated)?;
-        record.principal = principal.map(|principal| principal.name);
         order
             .body
             .check_announced()
@@ -469,10 +470,10 @@ fn unrouted(found: &Found<'_>, parts: &Parts) -> Refusal {
 }
 
 /// Refuses a caller whom none of the routes would let in, before its body is held.
-fn admits_any(candidates: &Candidates<'_>, headers: &HeaderMap) -> Result<(), Refusal> {
+fn admits_any(candidates: &Candidates<'_>, parts: &Parts) -> Result<(), Refusal> {
     let mut denied = None;
     for route in candidates.routes() {
-        match auth::authenticate(&route.allow, &mut headers.clone()) {
+        match auth::admits(&route.allow, &route.credentials_in, parts) {
             Ok(_) => return Ok(()),
             Err(why) => denied = Some(why),
         }

@@ -12,9 +12,10 @@ mod headers;
 mod pattern;
 mod route;
 mod server;
+mod spki;
+mod tokens;
 mod upstream;
 
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::str::FromStr;
 
@@ -49,9 +50,11 @@ pub(super) fn compile(
         .and_then(|admin| server::admin(admin, gathered));
     let log = server::log(file.section(&root::LOG).unwrap_or(&nothing), gathered);
     let keys = callers::callers(file, gathered);
+    let issuers = tokens::issuers(file, &keys, gathered);
     let upstreams = upstream::upstreams(file, gathered);
     let names = route::Names {
         keys: &keys,
+        issuers: &issuers,
         upstreams: &upstreams,
     };
     let routes = route::routes(file, &names, gathered);
@@ -63,6 +66,10 @@ pub(super) fn compile(
         .into_iter()
         .filter_map(|(name, key)| Some((name, key?)))
         .collect();
+    let issuers = issuers
+        .into_iter()
+        .filter_map(|(name, issuer)| Some((name, issuer?)))
+        .collect();
     let upstreams = upstreams
         .into_iter()
         .filter_map(|(name, upstream)| Some((name, upstream?)))
@@ -72,7 +79,7 @@ pub(super) fn compile(
         admin,
         log,
         keys,
-        issuers: BTreeMap::new(),
+        issuers,
         hub: Hub {
             path: "/streams".into(),
             streams: 10_000,

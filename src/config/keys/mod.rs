@@ -8,6 +8,7 @@ mod callers;
 mod forms;
 mod routes;
 mod server;
+mod tokens;
 mod upstreams;
 
 use std::time::Duration;
@@ -16,6 +17,7 @@ pub(super) use callers::*;
 pub(super) use forms::*;
 pub(super) use routes::*;
 pub(super) use server::*;
+pub(super) use tokens::*;
 pub(super) use upstreams::*;
 
 use super::units::{show_duration, show_size};
@@ -217,6 +219,8 @@ pub(in crate::config) mod root {
             "What is logged, and how.");
         KEYS = ("keys", Kind::Named(&super::CALLER), Fallback::Absent("none"),
             "The callers' API keys, by name.");
+        JWT = ("jwt", Kind::Named(&super::TOKENS), Fallback::Absent("none"),
+            "Who signs callers' tokens, by name.");
         UPSTREAMS = ("upstreams", Kind::Named(&super::UPSTREAM), Fallback::Absent("none"),
             "The backends, by name.");
         ROUTES = ("routes", Kind::Named(&super::ROUTE), Fallback::Required,
