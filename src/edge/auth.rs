@@ -29,9 +29,7 @@ use places::Carriers;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Denied {
     /// Nothing was presented.
-    #[error(
-        "this route asks for an API key or a token (`Authorization: Bearer`, or `x-api-key`)"
-    )]
+    #[error("this route asks for an API key or a token (`Authorization: Bearer`, or `x-api-key`)")]
     Missing,
     /// Nothing of what was presented is let in here.
     #[error("the API key is not known on this route")]

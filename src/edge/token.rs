@@ -103,11 +103,7 @@ fn signed(keys: &[VerifyingKey], token: &[u8]) -> Result<Claims, Refused> {
     let (Some(first), Some(second), None) = (dots.next(), dots.next(), dots.next()) else {
         return Err(Refused::Malformed);
     };
-    let decode = |part: &[u8]| {
-        URL_SAFE_NO_PAD
-            .decode(part)
-            .map_err(|_| Refused::Malformed)
-    };
+    let decode = |part: &[u8]| URL_SAFE_NO_PAD.decode(part).map_err(|_| Refused::Malformed);
     let header = decode(&token[..first])?;
     let payload = decode(&token[first + 1..second])?;
     let signature = decode(&token[second + 1..])?;
@@ -153,11 +149,9 @@ fn is_signed(key: &KeyMaterial, message: &[u8], signature: &[u8]) -> bool {
             let key = hmac::Key::new(hmac::HMAC_SHA256, secret);
             hmac::verify(&key, message, signature)
         }
-        KeyMaterial::Rsa(n, e) => RsaPublicKeyComponents { n, e }.verify(
-            &RSA_PKCS1_2048_8192_SHA256,
-            message,
-            signature,
-        ),
+        KeyMaterial::Rsa(n, e) => {
+            RsaPublicKeyComponents { n, e }.verify(&RSA_PKCS1_2048_8192_SHA256, message, signature)
+        }
         KeyMaterial::Point(point) => {
             UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, point).verify(message, signature)
         }
@@ -207,12 +201,16 @@ fn addressed(claims: &Claims, issuer: &Issuer) -> Result<(), Refused> {
         (None, wanted) => wanted.is_none(),
         // Whoever is not among those meant has to refuse it, whoever they are.
         (Some(_), None) => false,
-        (Some(Value::Array(all)), Some(wanted)) => all
-            .iter()
-            .any(|audience| audience.as_str() == Some(wanted)),
+        (Some(Value::Array(all)), Some(wanted)) => {
+            all.iter().any(|audience| audience.as_str() == Some(wanted))
+        }
         (Some(one), Some(wanted)) => one.as_str() == Some(wanted),
     };
-    if meant { Ok(()) } else { Err(Refused::Audience) }
+    if meant {
+        Ok(())
+    } else {
+        Err(Refused::Audience)
+    }
 }
 
 /// What the token lets its holder do with topics.

@@ -22,8 +22,7 @@ const BIT_STRING: u8 = 0x03;
 /// `rsaEncryption` with its NULL (RFC 3279 §2.3.1).
 const RSA: &[u8] = b"\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x01\x01\x05\x00";
 /// `id-ecPublicKey` with `secp256r1` (RFC 5480 §2.1.1).
-const P256: &[u8] =
-    b"\x06\x07\x2a\x86\x48\xce\x3d\x02\x01\x06\x08\x2a\x86\x48\xce\x3d\x03\x01\x07";
+const P256: &[u8] = b"\x06\x07\x2a\x86\x48\xce\x3d\x02\x01\x06\x08\x2a\x86\x48\xce\x3d\x03\x01\x07";
 
 /// The one public key in the PEM `text`.
 pub(super) fn public_key(text: &str) -> Result<VerifyingKey, Malformed> {

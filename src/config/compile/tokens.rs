@@ -104,10 +104,7 @@ fn keys(section: &Section, gathered: &mut Gathered<'_>) -> Option<Vec<VerifyingK
         let read = spki::public_key(&file.text);
         (&TOKENS_PUBLIC_KEY, read.map(|key| vec![key]))
     } else {
-        (
-            &TOKENS_JWKS,
-            key_set(&section.file(&TOKENS_JWKS)?.text),
-        )
+        (&TOKENS_JWKS, key_set(&section.file(&TOKENS_JWKS)?.text))
     };
     match read {
         Ok(keys) => Some(keys),
