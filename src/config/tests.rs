@@ -13,6 +13,7 @@ mod bad;
 mod bad_routes;
 mod good;
 mod shipped;
+mod tokens;
 
 /// An environment that is a table.
 #[derive(Debug, Default)]
