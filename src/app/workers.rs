@@ -15,7 +15,7 @@ use crate::admin::{self, Admin};
 use crate::config::{Config, Endpoint};
 use crate::demo;
 use crate::metrics::Metrics;
-use crate::relay::{Plane, PlaneFault, Registry};
+use crate::relay::{Here, Plane, PlaneFault, Registry, Streams};
 use crate::server::{self, Gateway, Shutdown};
 use crate::upstream::Pool;
 
@@ -89,6 +89,7 @@ pub fn start(config: Config) -> Result<Running, StartFault> {
     let workers = server
         .workers
         .unwrap_or_else(|| std::thread::available_parallelism().map_or(1, std::num::NonZero::get));
+    let streams = Streams::new(&plane.load().config, workers, &metrics);
     // From here on a failure drops it, and so ends what runs already.
     let mut running = Running {
         address,
@@ -100,13 +101,20 @@ pub fn start(config: Config) -> Result<Running, StartFault> {
     };
     for worker in 0..workers {
         let pool = Arc::new(Pool::default());
-        let gateway = Arc::new(Gateway::new(plane.clone(), pool.clone(), metrics.clone()));
+        let here = Here {
+            streams: streams.clone(),
+            worker,
+        };
+        let herald = streams.hub.clone().herald(worker);
+        let gateway = Gateway::new(plane.clone(), pool.clone(), here, metrics.clone());
+        let gateway = Arc::new(gateway);
         let share = server.max_connections.div_ceil(workers).max(1);
         let serving = server::serve(listener.try_clone()?, gateway, share, told.clone());
         let work = async move {
             tokio::select! {
                 ended = serving => log_end(ended),
                 () = sweep(pool) => {}
+                () = herald => {}
             }
         };
         running
@@ -114,7 +122,7 @@ pub fn start(config: Config) -> Result<Running, StartFault> {
             .push(thread(format!("worker-{worker}"), work)?);
     }
     let service = Arc::new(Admin { metrics, ready });
-    let beside = beside(admin_listener, demo_listener, service, told);
+    let beside = beside(admin_listener, demo_listener, service, streams, told);
     running.threads.push(thread("admin".to_owned(), beside)?);
     Ok(running)
 }
@@ -204,6 +212,7 @@ async fn beside(
     admin: Option<TcpListener>,
     demo: Option<TcpListener>,
     service: Arc<Admin>,
+    streams: Arc<Streams>,
     mut told: watch::Receiver<Shutdown>,
 ) {
     let admin = async {
@@ -223,6 +232,7 @@ async fn beside(
     tokio::select! {
         () = admin => {}
         () = demo => {}
+        () = sweep_streams(streams) => {}
         _ = told.wait_for(|told| *told == Shutdown::Now) => {}
     }
 }
@@ -230,6 +240,14 @@ async fn beside(
 fn log_end(ended: io::Result<()>) {
     if let Err(error) = ended {
         tracing::error!(%error, "a listener ended");
+    }
+}
+
+async fn sweep_streams(streams: Arc<Streams>) {
+    let mut ticks = tokio::time::interval(SWEEP);
+    loop {
+        ticks.tick().await;
+        streams.sweep();
     }
 }
 

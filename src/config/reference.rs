@@ -28,8 +28,8 @@ is never shown: not in the log, not in a fault, not in a debug print. A secret w
 be empty, and the start succeeds. As an upstream's credential it makes requests that need it be answered
 503, naming the variable; as a caller's key it lets nobody in.
 
-**Durations** are a whole number and a unit: `"250ms"`, `"15s"`, `"2m"`, `"1h"`. `"off"` takes a limit
-away where that is possible. **Sizes** likewise: `"512B"`, `"64KiB"`, `"20MiB"`, and decimal `"1KB"`,
+**Durations** are a whole number and a unit: `"250ms"`, `"15s"`, `"2m"`, `"1h"`, `"1d"`. `"off"` takes a
+limit away where that is possible. **Sizes** likewise: `"512B"`, `"64KiB"`, `"20MiB"`, and decimal `"1KB"`,
 `"1MB"`, `"1GB"`. A number without a unit is a fault.
 
 **Names** of keys, upstreams and routes are letters, digits, `-`, `_` and `.`.
@@ -80,7 +80,12 @@ fn collect(kind: &Kind, path: &str, tables: &mut Vec<(Vec<String>, &'static Tabl
         Kind::Named(table) => {
             return collect(&Kind::Table(table), &format!("{path}.NAME"), tables);
         }
-        Kind::TextOrTable(_, table) => (format!("[[{path}]]"), *table),
+        Kind::Each(_, table) => {
+            return collect(&Kind::Table(table), &format!("{path}.\"PATTERN\""), tables);
+        }
+        Kind::TextOrTable(_, table) | Kind::FlagOrTable(table) => (format!("[{path}]"), *table),
+        Kind::List(_, Kind::TextOrTable(_, table))
+        | Kind::OneOrMore(Kind::TextOrTable(_, table)) => (format!("[[{path}]]"), *table),
         Kind::List(_, kind) | Kind::OneOrMore(kind) => return collect(kind, path, tables),
         _ => return,
     };

@@ -11,7 +11,7 @@ use super::units::{show_duration, show_size};
 use super::values::Limit;
 
 /// What a duration looks like.
-const DURATION: &str = "[0-9]+(ms|s|m|h)";
+const DURATION: &str = "[0-9]+(ms|s|m|h|d)";
 /// What a size looks like.
 const SIZE: &str = "[0-9]+(B|KB|MB|GB|KiB|MiB|GiB)";
 
@@ -98,16 +98,24 @@ fn kind_schema(kind: &Kind) -> Value {
         Kind::List(least, kind) => list(*least, kind),
         Kind::OneOrMore(kind) => json!({ "anyOf": [kind_schema(kind), list(1, kind)] }),
         Kind::Map(kind) => json!({ "type": "object", "additionalProperties": kind_schema(kind) }),
-        Kind::Named(table) => json!({
-            "type": "object",
-            "propertyNames": { "pattern": format!("^(?:{})$", NAME.pattern) },
-            "additionalProperties": described(table),
-        }),
+        Kind::Named(table) => named(NAME.pattern, table),
+        Kind::Each(form, table) => named(form.pattern, table),
         Kind::Table(table) => described(table),
         Kind::TextOrTable(form, table) => {
             json!({ "anyOf": [text(form.pattern), described(table)] })
         }
+        Kind::FlagOrTable(table) => {
+            json!({ "anyOf": [{ "type": "boolean" }, described(table)] })
+        }
     }
+}
+
+fn named(pattern: &str, table: &Table) -> Value {
+    json!({
+        "type": "object",
+        "propertyNames": { "pattern": format!("^(?:{pattern})$") },
+        "additionalProperties": described(table),
+    })
 }
 
 fn described(table: &Table) -> Value {

@@ -75,9 +75,19 @@ impl TopicPattern {
         Ok(Self(pattern.into()))
     }
 
+    /// Every topic.
+    pub fn any() -> Self {
+        Self("*".into())
+    }
+
     /// The pattern.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// `*`: every topic.
+    pub(super) fn every() -> Self {
+        Self("*".into())
     }
 
     /// The one topic that is meant, if there is no wildcard.
@@ -126,16 +136,30 @@ impl TopicPattern {
         theirs.next().is_none()
     }
 
-    /// For sorting: the more particular pattern comes first.
+    /// For sorting: the more particular pattern comes first. Segment by segment from the left, a literal
+    /// goes before `*`, and a `*` that is one segment before a `*` that is any rest. So a pattern goes
+    /// before all that cover it.
     pub fn rank(&self) -> impl Ord + use<> {
-        let segments: Vec<(bool, String)> = self
-            .0
-            .split('/')
-            .map(|segment| (segment == "*", segment.to_owned()))
-            .collect();
-        let open = self.0.ends_with('*');
-        (segments, open)
+        let mut segments = self.0.split('/').peekable();
+        let mut ranks: Vec<(Width, String)> = Vec::new();
+        while let Some(segment) = segments.next() {
+            let width = match segment {
+                "*" if segments.peek().is_none() => Width::Rest,
+                "*" => Width::One,
+                _ => Width::Literal,
+            };
+            ranks.push((width, segment.to_owned()));
+        }
+        ranks
     }
+}
+
+/// How much one segment of a pattern means, least first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Width {
+    Literal,
+    One,
+    Rest,
 }
 
 impl fmt::Display for TopicPattern {
@@ -170,6 +194,8 @@ fn check(name: &str, wildcards: bool) -> Result<(), BadTopic> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -235,6 +261,45 @@ mod tests {
                 TopicPattern::new(narrow).unwrap(),
             );
             assert_eq!(wide.covers(&narrow), expected, "{wide} {narrow}");
+        }
+    }
+
+    #[test]
+    fn the_more_particular_pattern_comes_first() {
+        let sorted = [
+            "a/b", "a/b/*", "a/*/c", "a/*/*", "a/*", "*/b", "*/*/*", "*/*", "*",
+        ];
+        for pair in sorted.windows(2) {
+            let [first, second] = [pair[0], pair[1]].map(|text| TopicPattern::new(text).unwrap());
+            assert!(first.rank() < second.rank(), "{first} before {second}");
+        }
+    }
+
+    fn patterns() -> impl Strategy<Value = TopicPattern> {
+        let segments = prop::collection::vec(prop::sample::select(vec!["a", "b", "*"]), 1..5);
+        segments.prop_map(|segments| TopicPattern::new(&segments.join("/")).unwrap())
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2048))]
+
+        #[test]
+        fn a_pattern_goes_before_all_that_cover_it(one in patterns(), other in patterns()) {
+            if one != other && one.covers(&other) {
+                prop_assert!(other.rank() < one.rank(), "{other} before {one}");
+            }
+        }
+
+        #[test]
+        fn what_is_covered_is_matched(
+            one in patterns(),
+            other in patterns(),
+            topic in prop::collection::vec(prop::sample::select(vec!["a", "b", "c"]), 1..6),
+        ) {
+            let topic = Topic::new(&topic.join("/")).unwrap();
+            if one.covers(&other) && other.matches(&topic) {
+                prop_assert!(one.matches(&topic), "{one} covers {other}, which matches {topic}");
+            }
         }
     }
 }

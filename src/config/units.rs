@@ -12,7 +12,13 @@ use super::faults::Malformed;
 pub const LONGEST: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
 /// The units of a duration, smallest first, in milliseconds.
-const DURATION_UNITS: [(&str, u64); 4] = [("ms", 1), ("s", 1000), ("m", 60_000), ("h", 3_600_000)];
+const DURATION_UNITS: [(&str, u64); 5] = [
+    ("ms", 1),
+    ("s", 1000),
+    ("m", 60_000),
+    ("h", 3_600_000),
+    ("d", 86_400_000),
+];
 
 /// The units of a size, in bytes; the order is the one in which a size is written back.
 const SIZE_UNITS: [(&str, u64); 7] = [
@@ -25,13 +31,13 @@ const SIZE_UNITS: [(&str, u64); 7] = [
     ("B", 1),
 ];
 
-/// Reads a duration such as `250ms`, `15s`, `2m`, `1h`.
+/// Reads a duration such as `250ms`, `15s`, `2m`, `1h`, `1d` (of 24 hours).
 ///
 /// # Errors
 ///
 /// [`Malformed`] for anything else, and for more than [`LONGEST`].
 pub fn parse_duration(text: &str) -> Result<Duration, Malformed> {
-    const HELP: &str = r#"write a whole number and its unit: "250ms", "15s", "2m", "1h""#;
+    const HELP: &str = r#"write a whole number and its unit: "250ms", "15s", "2m", "1h", "1d""#;
     let (number, unit) = number_and_unit(text, "duration", HELP)?;
     let (_, factor) = DURATION_UNITS
         .iter()
@@ -119,6 +125,7 @@ mod tests {
         assert_eq!(parse_duration("15s").unwrap(), Duration::from_secs(15));
         assert_eq!(parse_duration("2m").unwrap(), Duration::from_secs(120));
         assert_eq!(parse_duration("1h").unwrap(), Duration::from_secs(3600));
+        assert_eq!(parse_duration("1d").unwrap(), Duration::from_secs(86_400));
         assert_eq!(parse_duration("0s").unwrap(), Duration::ZERO);
     }
 
@@ -165,7 +172,7 @@ mod tests {
         }
 
         #[test]
-        fn any_number_with_a_unit_is_its_product(number in 0u64..8_000, unit in 0usize..4) {
+        fn any_number_with_a_unit_is_its_product(number in 0u64..365, unit in 0usize..5) {
             let (name, factor) = DURATION_UNITS[unit];
             let read = parse_duration(&format!("{number}{name}"));
             prop_assert_eq!(read, Ok(Duration::from_millis(number * factor)));

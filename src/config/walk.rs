@@ -128,7 +128,14 @@ impl Walk<'_, '_> {
             .collect();
         let help = format!("exactly one of: {}", forms.join(", "));
         if found.is_empty() {
-            let error = Malformed::new("says nothing", help);
+            let mut names: Vec<&str> = Vec::new();
+            for name in table.forms.iter().copied().flatten() {
+                if !names.contains(name) {
+                    names.push(name);
+                }
+            }
+            let message = format!("has neither `{}`", names.join("` nor `"));
+            let error = Malformed::new(message, help);
             self.gathered.absent(section.at, &section.path, error);
         } else {
             let message = format!("has `{}`", found.join("` and `"));
@@ -177,15 +184,27 @@ impl Walk<'_, '_> {
             (Kind::OneOrMore(kind), _) => Some(Value::List(vec![self.node(*kind, here)])),
             (Kind::Map(kind), DeValue::Table(table)) => Some(self.map(*kind, table, here)),
             (Kind::Named(kind), DeValue::Table(table)) => Some(self.named(kind, table, here)),
-            (Kind::Table(kind) | Kind::TextOrTable(_, kind), DeValue::Table(table)) => {
-                Some(Value::Table(self.section(kind, table, here.path, here.at)))
+            (Kind::Each(_, kind), DeValue::Table(table)) => {
+                Some(self.map(Kind::Table(kind), table, here))
             }
+            (
+                Kind::Table(kind) | Kind::TextOrTable(_, kind) | Kind::FlagOrTable(kind),
+                DeValue::Table(table),
+            ) => Some(self.table(kind, table, here)),
+            (Kind::FlagOrTable(kind), DeValue::Boolean(true)) => {
+                Some(self.table(kind, &DeTable::new(), here))
+            }
+            (Kind::FlagOrTable(_), DeValue::Boolean(false)) => Some(Value::Flag(false)),
             (Kind::TextOrTable(..), DeValue::String(raw)) => self.text(raw, here).map(Value::Text),
             (_, found) => {
                 self.unfit(kind, found, here);
                 None
             }
         }
+    }
+
+    fn table(&mut self, kind: &Table, table: &DeTable<'_>, here: Here<'_>) -> Value {
+        Value::Table(self.section(kind, table, here.path, here.at))
     }
 
     /// A value of a wrong type. Says which, never the value: it may be a secret gone astray.

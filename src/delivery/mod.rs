@@ -2,6 +2,8 @@
 
 mod heartbeat;
 mod socket;
+mod stub;
+pub use stub::*;
 
 pub use heartbeat::{Silence, SilenceClock};
 pub use socket::{ClientIo, Phase, Socket};

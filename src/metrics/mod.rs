@@ -68,6 +68,67 @@ pub struct RouteSeries {
     pub heartbeats: Counter,
 }
 
+/// What is counted of the hub.
+#[derive(Debug, Clone, Default)]
+pub struct HubSeries {
+    /// Streams there are.
+    pub streams: Gauge,
+    /// Bytes of events kept.
+    pub bytes: Gauge,
+    /// Open subscriptions.
+    pub subscribers: Gauge,
+    /// Events appended to streams.
+    pub appended: Counter,
+    /// Gaps that readers were told of.
+    pub gaps: Counter,
+    /// Readers that were too slow and were disconnected.
+    pub lagged: Counter,
+    /// Streams refused because there were too many.
+    pub full_streams: Counter,
+    /// Events refused because too many bytes were kept.
+    pub full_bytes: Counter,
+    /// Connections to upstreams that feeds have opened.
+    pub feed_connections: Counter,
+}
+
+impl HubSeries {
+    fn register(&self, to: &mut Registry) {
+        to.register("streams", "Streams there are", self.streams.clone());
+        to.register("stream_bytes", "Bytes of events kept", self.bytes.clone());
+        to.register(
+            "subscribers",
+            "Open subscriptions",
+            self.subscribers.clone(),
+        );
+        to.register(
+            "appended",
+            "Events appended to streams",
+            self.appended.clone(),
+        );
+        to.register("gaps", "Gaps that readers were told of", self.gaps.clone());
+        to.register(
+            "lagged",
+            "Readers disconnected because they were too slow",
+            self.lagged.clone(),
+        );
+        to.register(
+            "streams_refused",
+            "Streams refused because there were too many",
+            self.full_streams.clone(),
+        );
+        to.register(
+            "events_refused",
+            "Events refused because too many bytes were kept",
+            self.full_bytes.clone(),
+        );
+        to.register(
+            "feed_connections",
+            "Connections to upstreams that feeds have opened",
+            self.feed_connections.clone(),
+        );
+    }
+}
+
 /// Everything that is counted.
 #[derive(Debug)]
 pub struct Metrics {
@@ -86,6 +147,8 @@ pub struct Metrics {
     events: Family<RouteLabels, Counter>,
     /// Bytes of bodies passed on to clients.
     bytes: Family<RouteLabels, Counter>,
+    /// Streams and their subscribers.
+    pub hub: HubSeries,
     /// Heartbeats sent into silent streams.
     heartbeats: Family<RouteLabels, Counter>,
 }
@@ -111,8 +174,10 @@ impl Metrics {
             events: Family::default(),
             bytes: Family::default(),
             heartbeats: Family::default(),
+            hub: HubSeries::default(),
         };
         metrics.register();
+        metrics.hub.register(&mut metrics.registry);
         metrics
     }
 

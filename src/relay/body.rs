@@ -10,6 +10,7 @@ use super::context::Context as RequestContext;
 use super::direct::{Aborted, Direct};
 use super::record::Record;
 use super::source::Source;
+use super::watch::Watch;
 use crate::config::ResolvedClocks;
 use crate::delivery::SilenceClock;
 use crate::dialect::{BodyKind, Watcher};
@@ -27,12 +28,19 @@ enum Kind {
     /// An upstream's body. Boxed: the server keeps room for a body in every connection, also in those
     /// that rest.
     Direct(Box<Direct>),
+    /// A subscription. Boxed for the same reason.
+    Watch(Box<Watch>),
 }
 
 impl Body {
     /// Bytes that are there already.
     pub fn whole(bytes: Bytes, record: Box<Record>) -> Self {
         Self(Kind::Whole(bytes, Some(record)))
+    }
+
+    /// A subscription's events.
+    pub(super) fn watched(watch: Watch) -> Self {
+        Self(Kind::Watch(Box::new(watch)))
     }
 
     /// An upstream's body, with its watcher and its clocks.
@@ -80,6 +88,7 @@ impl http_body::Body for Body {
                 Poll::Ready(Some(Ok(Frame::data(bytes))))
             }
             Kind::Direct(direct) => direct.poll_frame(cx),
+            Kind::Watch(watch) => watch.poll_frame(cx),
         }
     }
 
@@ -88,6 +97,7 @@ impl http_body::Body for Body {
             Kind::Empty => true,
             Kind::Whole(bytes, _) => bytes.is_empty(),
             Kind::Direct(direct) => direct.is_over(),
+            Kind::Watch(watch) => watch.is_over(),
         }
     }
 
@@ -96,6 +106,7 @@ impl http_body::Body for Body {
             Kind::Empty => SizeHint::with_exact(0),
             Kind::Whole(bytes, _) => SizeHint::with_exact(bytes.len() as u64),
             Kind::Direct(direct) => direct.size_hint(),
+            Kind::Watch(_) => SizeHint::default(),
         }
     }
 }

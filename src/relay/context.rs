@@ -5,8 +5,10 @@ use std::sync::Arc;
 use http::{HeaderValue, Method};
 use hyper::upgrade::OnUpgrade;
 
+use super::order::Order;
 use super::plane::LiveRoute;
 use crate::config::{Dialect, ResolvedClocks};
+use crate::edge::hop;
 use crate::upstream::Asked;
 
 /// An entry of the route's chain that has answered.
@@ -29,4 +31,19 @@ pub(super) struct Context {
     pub(super) method: Method,
     /// The protocol the client asks to switch to, and its connection for that case.
     pub(super) upgrade: Option<(HeaderValue, OnUpgrade)>,
+}
+
+impl Context {
+    /// What is known of `order`, from whose head what concerns only the hop to us is taken out.
+    pub(super) fn of(order: &mut Order) -> Self {
+        let hop = hop::strip_request(&mut order.parts.headers);
+        // Only who asked for another protocol can be switched to it.
+        let upgrade = order.parts.extensions.remove::<OnUpgrade>();
+        Self {
+            route: order.route.clone(),
+            dialect: order.dialect,
+            method: order.parts.method.clone(),
+            upgrade: hop.upgrade.zip(upgrade),
+        }
+    }
 }

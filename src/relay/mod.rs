@@ -1,9 +1,12 @@
 //! The life of one request after it was routed: to an endpoint, and its answer back.
 //!
 //! ```text
-//! order ─ outgoing (head for the upstream) ─ ask ─┬─ direct  (answer's body → client, watched)
-//!                                                 ├─ early   (head sent before the upstream's)
-//!                                                 └─ tunnel  (101: bytes both ways)
+//! order ─┬─ outgoing (head for the upstream) ─ ask ─┬─ direct  (answer's body → client, watched)
+//!        │                                          ├─ early   (head sent before the upstream's)
+//!        │                                          └─ tunnel  (101: bytes both ways)
+//!        ├─ feed        (one upstream connection for all readers)   ─┐
+//!        ├─ generation  (an answer that outlives its connection)    ─┼─ hub ─ watch (a subscription → client)
+//!        └─ topic       (POST publishes, GET subscribes)            ─┘
 //! ```
 //!
 //! Whatever happens, exactly one [`Record`] is closed with exactly one ending: the access log, the
@@ -14,21 +17,34 @@ mod body;
 mod context;
 mod direct;
 mod early;
+mod feed;
+mod feed_source;
+mod fingerprint;
+mod generation;
+mod generation_source;
 mod head;
 mod order;
 mod outgoing;
 mod plane;
+mod publication;
 mod record;
 mod refusal;
+mod shared_answer;
 mod source;
+mod streams;
+mod tail;
+mod topic;
 mod tunnel;
 mod upload;
+mod watch;
 
 pub use body::Body;
 pub use direct::Aborted;
+pub use generation::Visit;
 pub use order::{Order, relay};
 pub use outgoing::accepts_events;
 pub use plane::{Entry, LiveRoute, Plane, PlaneFault, Registry};
 pub use record::{Outcome, Record};
 pub use refusal::Refusal;
+pub use streams::{Here, Streams};
 pub use upload::{Inbound, collect};

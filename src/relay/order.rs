@@ -7,22 +7,25 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::request::Parts;
-use http::{HeaderMap, Response, StatusCode};
+use http::{HeaderMap, Method, Response, StatusCode};
 use hyper::upgrade::OnUpgrade;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::body::Body;
 use super::context::{Context, Reached};
 use super::early;
+use super::generation::Visit;
 use super::outgoing::{Outgoing, accepts_events};
 use super::plane::LiveRoute;
 use super::record::Record;
 use super::refusal::Refusal;
+use super::streams::Here;
 use super::upload::Inbound;
-use super::{answer, tunnel};
+use super::{answer, feed, generation, topic, tunnel};
 use crate::config::{Clocks, Dialect, ResolvedClocks};
 use crate::delivery::Socket;
 use crate::dialect::{Facts, rename_model};
+use crate::edge::auth::Principal;
 use crate::edge::hop::{self, Hop};
 use crate::upstream::{Ask, Pool, Upload};
 
@@ -42,6 +45,10 @@ pub struct Order {
     pub dialect: Dialect,
     /// The worker's connections.
     pub pool: Arc<Pool>,
+    /// Who is calling, where that is known.
+    pub principal: Option<Principal>,
+    /// The kept answer that is asked for by its id.
+    pub visit: Option<Visit>,
 }
 
 impl std::fmt::Debug for Order {
@@ -59,6 +66,46 @@ impl std::fmt::Debug for Order {
 /// A [`Refusal`] when no endpoint gave an answer, or `None` when the client has left meanwhile.
 pub async fn relay(
     mut order: Box<Order>,
+    here: &Here,
+    record: &mut Option<Box<Record>>,
+) -> Result<Response<Body>, Option<Refusal>> {
+    let route = order.route.config.clone();
+    // Boxed: what most requests do not take must not make their future larger.
+    if let Some(visit) = order.visit.take() {
+        return Box::pin(generation::serve(order, visit, here, record)).await;
+    }
+    if route.publish.is_some() || !route.subscribe.is_empty() {
+        return Box::pin(topic::serve(order, here, record)).await;
+    }
+    if let Some(share) = &route.share
+        && order.parts.method == Method::GET
+    {
+        return Box::pin(feed::join(order, share, here, record)).await;
+    }
+    if let Some(resume) = &route.resume
+        && generation::is_kept(&order, wants_events(&order))
+    {
+        return Box::pin(generation::open(order, resume, here, record)).await;
+    }
+    relay_directly(order, record).await
+}
+
+/// Whether an event stream is asked for.
+fn wants_events(order: &Order) -> bool {
+    accepts_events(&order.parts.headers)
+        || order
+            .facts
+            .as_ref()
+            .is_some_and(|facts| facts.stream == Some(true))
+}
+
+/// Relays `order` to its caller alone.
+///
+/// # Errors
+///
+/// As [`relay`].
+pub(super) async fn relay_directly(
+    mut order: Box<Order>,
     record: &mut Option<Box<Record>>,
 ) -> Result<Response<Body>, Option<Refusal>> {
     let Some(open) = record.as_mut() else {
@@ -66,6 +113,9 @@ pub async fn relay(
     };
     let socket = open.socket().clone();
     let started = open.started();
+    if order.route.chain.is_empty() {
+        return Err(Some(Refusal::no_upstream()));
+    }
     open.enter(&order.route, 0);
     let clocks = clocks_of(&order.route, 0, order.dialect);
     socket.limit_stall(clocks.stall);
@@ -75,11 +125,7 @@ pub async fn relay(
     if !order.body.is_over() {
         socket.linger_at_close();
     }
-    let events = accepts_events(&order.parts.headers)
-        || order
-            .facts
-            .as_ref()
-            .is_some_and(|facts| facts.stream == Some(true));
+    let events = wants_events(&order);
     let total = clocks.total.map(|limit| (started, limit));
     let early = order.route.config.early_head.filter(|_| events);
     let hop = hop::strip_request(&mut order.parts.headers);
@@ -107,9 +153,13 @@ pub async fn relay(
             let mut asking = Box::pin(ask_within(order, hop, events, total));
             tokio::select! {
                 biased;
-                reached = &mut asking => reached.map_err(Some)?,
+                reached = &mut asking => match reached {
+                    Ok(reached) => reached,
+                    Err(_) if socket.is_hung_up() => return Err(None),
+                    Err(refusal) => return Err(Some(refusal)),
+                },
                 () = socket.clone().hung_up() => return Err(None),
-            () = stopped(&socket) => return Err(Some(Refusal::stopping())),
+                () = stopped(&socket) => return Err(Some(Refusal::stopping())),
                 () = sleep(after) => {
                     let record = record.take().ok_or(None)?;
                     return Ok(early::answer(context, &clocks, asking, record));
@@ -126,7 +176,7 @@ pub async fn relay(
 
 /// Ends when the process does not wait for answers any more. Whoever sets the flag has the connection
 /// polled, and this with it.
-async fn stopped(socket: &Socket) {
+pub(super) async fn stopped(socket: &Socket) {
     poll_fn(|_| {
         if socket.is_stopping() {
             Poll::Ready(())
@@ -135,6 +185,27 @@ async fn stopped(socket: &Socket) {
         }
     })
     .await;
+}
+
+/// Asks for an event stream on behalf of nobody in particular.
+pub(super) async fn ask_for_events(order: Box<Order>) -> Result<Reached, Refusal> {
+    ask(order, Hop::default(), true).await
+}
+
+/// Asks for a document on behalf of nobody in particular.
+pub(super) async fn ask_for_document(mut order: Box<Order>) -> Result<Reached, Refusal> {
+    // What is compressed cannot be published as text.
+    order.dialect = Dialect::Plain;
+    ask(order, Hop::default(), true).await
+}
+
+/// Asks on behalf of a kept answer, within `total` from when it was asked for.
+pub(super) async fn ask_within_total(
+    mut order: Box<Order>,
+    total: Option<(Instant, Duration)>,
+) -> Result<Reached, Refusal> {
+    let hop = hop::strip_request(&mut order.parts.headers);
+    ask_within(order, hop, true, total).await
 }
 
 async fn ask_within(
@@ -156,12 +227,10 @@ async fn ask_within(
 }
 
 /// The clocks of the route's entry `index`.
-fn clocks_of(route: &LiveRoute, index: usize, dialect: Dialect) -> ResolvedClocks {
-    Clocks::resolve(
-        &route.config.clocks,
-        &route.chain[index].upstream.clocks,
-        dialect,
-    )
+pub(super) fn clocks_of(route: &LiveRoute, index: usize, dialect: Dialect) -> ResolvedClocks {
+    // A topic has no upstream: the route's own clocks are all there are.
+    let upstream = route.chain.get(index).map(|entry| entry.upstream.clocks);
+    Clocks::resolve(&route.config.clocks, &upstream.unwrap_or_default(), dialect)
 }
 
 /// Asks the entries of the chain in order, until one could be connected to.

@@ -11,9 +11,11 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use dashmap::DashMap;
 use http::HeaderValue;
+use http::header::LINK;
 use rustls::pki_types::ServerName;
 use tower_http::cors::CorsLayer;
 
+use super::generation::DELTAWAY_STREAM;
 use crate::config::{self, Config};
 use crate::edge::cors;
 use crate::metrics::{Metrics, RouteSeries};
@@ -28,6 +30,8 @@ pub struct Plane {
     pub router: Router,
     /// By the address of the configured route, which lives as long as `config`.
     routes: HashMap<usize, Arc<LiveRoute>>,
+    /// Whether any route keeps answers.
+    keeps: bool,
 }
 
 /// A route at work.
@@ -39,6 +43,8 @@ pub struct LiveRoute {
     pub chain: Vec<Entry>,
     /// The route's cross-origin rules.
     pub cors: Option<CorsLayer>,
+    /// Where kept answers are found.
+    pub hub_path: Arc<str>,
 }
 
 /// One entry of a route's chain.
@@ -117,7 +123,11 @@ impl Plane {
             let live = LiveRoute {
                 config: route.clone(),
                 chain: chain.collect(),
-                cors: route.cors.as_ref().map(cors::layer),
+                cors: route
+                    .cors
+                    .as_ref()
+                    .map(|rules| cors::layer(&exposing(rules, route))),
+                hub_path: config.hub.path.clone(),
             };
             (Arc::as_ptr(route) as usize, Arc::new(live))
         };
@@ -125,14 +135,39 @@ impl Plane {
         Ok(Self {
             router: Router::new(&config.routes),
             routes,
+            keeps: config.routes.iter().any(|route| route.resume.is_some()),
             config: config.clone(),
         })
+    }
+
+    /// The id in the path of a kept answer, where answers are kept at all.
+    pub fn stream_id<'p>(&self, path: &'p str) -> Option<&'p str> {
+        if !self.keeps {
+            return None;
+        }
+        let id = path
+            .strip_prefix(&*self.config.hub.path)?
+            .strip_prefix('/')?;
+        (!id.is_empty() && !id.contains('/')).then_some(id)
     }
 
     /// The live form of a route the router has found.
     pub fn live(&self, route: &Arc<config::Route>) -> Option<&Arc<LiveRoute>> {
         self.routes.get(&(Arc::as_ptr(route) as usize))
     }
+}
+
+/// The cross-origin rules of a route; scripts may read where a kept answer is found.
+fn exposing(rules: &config::Cors, route: &config::Route) -> config::Cors {
+    let mut rules = rules.clone();
+    if route.resume.is_some() {
+        for name in [DELTAWAY_STREAM, LINK] {
+            if !rules.expose.contains(&name) {
+                rules.expose.push(name);
+            }
+        }
+    }
+    rules
 }
 
 impl Registry {

@@ -61,6 +61,8 @@ pub struct Record {
     pub endpoint: Option<Arc<str>>,
     /// The model the caller asked for.
     pub model: Option<Box<str>>,
+    /// The kept answer that was read.
+    pub stream: Option<Arc<str>>,
     /// Whose key or token opened the route, bounded as it is logged.
     pub principal: Option<Arc<str>>,
     /// The status sent.
@@ -121,6 +123,7 @@ impl Record {
             entry: None,
             endpoint: None,
             model: None,
+            stream: None,
             principal: None,
             status: None,
             outcome: Outcome::Ended(Ending::Left),
@@ -148,7 +151,7 @@ impl Record {
     fn entry(&self) -> Option<&Entry> {
         self.entry
             .as_ref()
-            .map(|(route, index)| &route.chain[*index])
+            .and_then(|(route, index)| route.chain.get(*index))
     }
 
     /// When the request's head had come.
@@ -233,6 +236,7 @@ impl Record {
             upstream = self.entry().map(|entry| &*entry.upstream.name),
             endpoint = self.endpoint.as_deref(),
             model = self.model.as_deref(),
+            stream = self.stream.as_deref(),
             principal = self.principal.as_deref(),
             refusal,
             reason = self.reason.as_deref(),

@@ -3,6 +3,7 @@
 use http::{HeaderName, HeaderValue, StatusCode};
 
 use crate::edge::credentials::CredentialError;
+use crate::hub::{Full, PublishFault};
 use crate::upstream::{Reason, UploadFault, UpstreamFault};
 
 /// Why a request is refused, in words that the caller may see.
@@ -80,6 +81,44 @@ impl Refusal {
         refusal
     }
 
+    /// A bound of the hub was reached; some of it may be free again soon.
+    pub(super) fn full(full: &Full) -> Self {
+        let message = format!("the gateway has no room: {full}");
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "hub_full", message)
+            .transient()
+            .with(http::header::RETRY_AFTER, HeaderValue::from_static("5"))
+    }
+
+    /// Nothing was published.
+    pub(super) fn unpublished(fault: &PublishFault) -> Self {
+        match fault {
+            PublishFault::Full(full) => Self::full(full),
+        }
+    }
+
+    /// There is no such kept answer, or it is somebody else's: nobody learns which.
+    pub fn no_stream() -> Self {
+        let message = "there is no such stream: it never was, is no longer kept, or is not yours";
+        Self::new(StatusCode::NOT_FOUND, "no_stream", message)
+    }
+
+    /// The same request is answered to somebody else with what cannot be shared.
+    pub(super) fn not_shared() -> Self {
+        let message = "the same request was under way, and its answer was no stream: ask again";
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "not_shared", message)
+            .transient()
+            .with(http::header::RETRY_AFTER, HeaderValue::from_static("1"))
+    }
+
+    /// Nobody wanted the answer any more before it began.
+    pub(super) fn stopped() -> Self {
+        Self::new(
+            StatusCode::CONFLICT,
+            "stopped",
+            "the answer was stopped before it began",
+        )
+    }
+
     /// Something that cannot be, was.
     pub(super) fn internal() -> Self {
         Self::new(
@@ -87,6 +126,12 @@ impl Refusal {
             "internal",
             "the gateway failed",
         )
+    }
+
+    /// A route that asks no upstream.
+    pub(super) fn no_upstream() -> Self {
+        let message = "this route leads to no upstream, and this is nothing it answers itself";
+        Self::new(StatusCode::NOT_IMPLEMENTED, "no_upstream", message)
     }
 
     /// The process ends before the upstream has answered.

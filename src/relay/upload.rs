@@ -47,6 +47,17 @@ impl Inbound {
         }
     }
 
+    /// No body.
+    pub(super) fn none() -> Self {
+        Self {
+            body: None,
+            left: 0,
+            limit: 0,
+            pause: Duration::ZERO,
+            timer: None,
+        }
+    }
+
     /// The body itself; what is left is an empty one.
     pub(super) fn take(&mut self) -> Self {
         let timer = self.timer.take();

@@ -49,7 +49,7 @@ pub(super) enum Precision {
 /// One step of a path pattern.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Step {
-    /// `/*`.
+    /// `/*` or `/{name*}`.
     Rest,
     /// The pattern ends, and the path must too.
     End,

@@ -56,6 +56,17 @@ impl fmt::Display for Explanation {
                         None => writeln!(f)?,
                     }
                 }
+                if let Some(topic) = &route.publish {
+                    writeln!(f, "  publishes to topic `{topic}` (POST)")?;
+                }
+                if !route.subscribe.is_empty() {
+                    let topics: Vec<_> = route
+                        .subscribe
+                        .iter()
+                        .map(|one| format!("`{one}`"))
+                        .collect();
+                    writeln!(f, "  subscribes to topic {} (GET)", topics.join(", "))?;
+                }
             }
             Verdict::OtherModel if self.needs_model => {
                 writeln!(
@@ -316,7 +327,9 @@ fn path(pattern: &PathPattern) -> String {
             Segment::Parameter(name) => text.extend(["{", name, "}"]),
         }
     }
-    if pattern.rest {
+    if let Some(name) = &pattern.rest_name {
+        text.extend(["/{", name, "*}"]);
+    } else if pattern.rest {
         text.push_str("/*");
     } else if text.is_empty() {
         text.push('/');

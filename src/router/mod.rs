@@ -11,7 +11,7 @@
 //!
 //! 1. **host**: exact, then `*.x` (longer first), then any;
 //! 2. **path**, segment by segment: a literal before `{name}`, `{name}` before the end, and an
-//!    ended pattern before `/*`, so that the longer literal prefix wins;
+//!    ended pattern before `/*` and `/{name*}`, so that the longer literal prefix wins;
 //! 3. **method**: named before any;
 //! 4. **headers**: more conditions first;
 //! 5. **query**: more conditions first;
@@ -32,6 +32,7 @@ mod clash;
 mod entry;
 mod explain;
 mod host;
+mod parameters;
 mod path;
 mod query;
 
@@ -44,6 +45,7 @@ use entry::{Entry, Request, names};
 
 pub use clash::{Clash, clashes};
 pub use explain::Explanation;
+pub use parameters::{Parameters, parameters, query_values};
 pub use path::{BadPath, after_literals};
 
 /// Finds the route of a request. Cheap to clone; made once for each configuration.

@@ -29,6 +29,13 @@ pub enum BadPath {
     /// `%` without two hexadecimal digits (RFC 3986 §2.1).
     #[error("the path holds a `%` that is not followed by two hexadecimal digits")]
     Escape,
+    /// An encoded slash in the value of a parameter: as part of a longer name it would look like an end of
+    /// its segment.
+    #[error("the path holds an encoded slash where it names something")]
+    SlashInside,
+    /// The value of a parameter is no UTF-8.
+    #[error("the path does not decode to UTF-8 where it names something")]
+    NotText,
 }
 
 /// Refuses what backends read in different ways.
@@ -79,10 +86,15 @@ impl<'a> Path<'a> {
         Ok(Some(path))
     }
 
-    /// Whether `pattern` matches. Parameters take any segment that is not empty.
+    /// Whether `pattern` matches. Parameters take any segment that is not empty, and a rest with a name at
+    /// least one.
     pub(super) fn matches(&self, pattern: &PathPattern) -> bool {
         let length = pattern.segments.len();
         if self.count < length || (self.count > length && !pattern.rest) {
+            return false;
+        }
+        if pattern.rest_name.is_some() && (length..self.count).all(|at| self.segment(at).is_empty())
+        {
             return false;
         }
         pattern
@@ -93,6 +105,11 @@ impl<'a> Path<'a> {
                 Segment::Literal(text) => self.segment(at) == text.as_bytes(),
                 Segment::Parameter(_) => !self.segment(at).is_empty(),
             })
+    }
+
+    /// The segments, decoded.
+    pub(super) fn segments(&self) -> impl Iterator<Item = &[u8]> {
+        (0..self.count).map(|at| self.segment(at))
     }
 
     fn segment(&self, at: usize) -> &[u8] {

@@ -11,30 +11,55 @@ pub(super) fn has(query: Option<&str>, name: &str, value: &str) -> bool {
 
 /// The value of the first parameter `name`, still encoded.
 pub(super) fn first<'q>(query: Option<&'q str>, name: &str) -> Option<&'q str> {
-    query?
+    all(query, name).next()
+}
+
+/// The values of every parameter `name`, in order, still encoded.
+pub(super) fn all<'q>(query: Option<&'q str>, name: &str) -> impl Iterator<Item = &'q str> {
+    query
+        .unwrap_or_default()
         .split('&')
         .filter(|pair| !pair.is_empty())
-        .find_map(|pair| {
+        .filter_map(move |pair| {
             let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
             decodes_to(key, name).then_some(value)
         })
+}
+
+/// What `raw` decodes to.
+pub(super) fn decoded(raw: &str) -> String {
+    let mut bytes = Vec::with_capacity(raw.len());
+    let mut rest = raw.as_bytes();
+    while let Some((byte, after)) = decode_one(rest) {
+        bytes.push(byte);
+        rest = after;
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+/// The first byte that `raw` decodes to, and what is left of it.
+fn decode_one(raw: &[u8]) -> Option<(u8, &[u8])> {
+    let (&byte, rest) = raw.split_first()?;
+    let escape = (byte == b'%')
+        .then(|| escaped(rest.first(), rest.get(1)))
+        .flatten();
+    Some(match escape {
+        Some(byte) => (byte, &rest[2..]),
+        None => (if byte == b'+' { b' ' } else { byte }, rest),
+    })
 }
 
 /// Whether `raw` decodes to `wanted`, told without a copy.
 fn decodes_to(raw: &str, wanted: &str) -> bool {
     let mut raw = raw.as_bytes();
     for wanted in wanted.bytes() {
-        let Some((&byte, rest)) = raw.split_first() else {
+        let Some((decoded, rest)) = decode_one(raw) else {
             return false;
         };
-        let escape = (byte == b'%')
-            .then(|| escaped(rest.first(), rest.get(1)))
-            .flatten();
-        raw = if escape.is_some() { &rest[2..] } else { rest };
-        let decoded = escape.unwrap_or(if byte == b'+' { b' ' } else { byte });
         if decoded != wanted {
             return false;
         }
+        raw = rest;
     }
     raw.is_empty()
 }

@@ -69,19 +69,25 @@ fn fits(single: &Single<'_>, asked: &Asked, with_method: bool, with_model: bool)
         inner => inner.split('/').map(decoded).collect(),
     };
     let length = wanted.path.segments.len();
+    let named = wanted.path.rest_name.is_none()
+        || segments
+            .iter()
+            .skip(length)
+            .any(|segment| !segment.is_empty());
     let path = (if wanted.path.rest {
         segments.len() >= length
     } else {
         segments.len() == length
-    }) && wanted
-        .path
-        .segments
-        .iter()
-        .zip(&segments)
-        .all(|(pattern, segment)| match pattern {
-            Segment::Literal(text) => text == segment,
-            Segment::Parameter(_) => !segment.is_empty(),
-        });
+    }) && named
+        && wanted
+            .path
+            .segments
+            .iter()
+            .zip(&segments)
+            .all(|(pattern, segment)| match pattern {
+                Segment::Literal(text) => text == segment,
+                Segment::Parameter(_) => !segment.is_empty(),
+            });
     let head_as_get = asked.method == Method::HEAD && wanted.methods.contains(&Method::GET);
     let method = !with_method
         || wanted.methods.is_empty()
@@ -168,7 +174,7 @@ prop_compose! {
     fn any_matches()(
         host in some_of(&["a.b.c", "x.b.c", "*.b.c", "*.c"], 2),
         segments in prop::collection::vec(prop::sample::select(vec!["a", "b", "{x}"]), 0..4),
-        rest in any::<bool>(),
+        rest in prop::sample::select(vec!["", "/*", "/{rest*}"]),
         methods in some_of(&[Method::GET, Method::HEAD, Method::POST], 2),
         headers in some_of(&[("h", "1"), ("i", "1"), ("i", "2")], 1),
         query in some_of(&[("q", "1"), ("q", "2 "), ("r", "1")], 1),
@@ -179,9 +185,7 @@ prop_compose! {
             // A pattern names no parameter twice.
             path.push_str(&format!("/{}", segment.replace('x', &format!("x{at}"))));
         }
-        if rest || path.is_empty() {
-            path.push_str(if rest { "/*" } else { "/" });
-        }
+        path.push_str(if rest.is_empty() && path.is_empty() { "/" } else { rest });
         Matches {
             hosts: hosts(&host),
             path: pattern(&path),

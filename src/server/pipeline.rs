@@ -25,12 +25,14 @@ use super::{acceptable, refusal};
 use crate::config::{Dialect, DialectChoice};
 use crate::delivery::Socket;
 use crate::dialect::{self, BodyFault, Facts};
-use crate::edge::auth::{self, Denied};
+use crate::edge::auth::{self, Denied, Principal};
 use crate::edge::cors;
 use crate::edge::forwarded::{self, Forwarding};
 use crate::edge::trace::Trace;
 use crate::metrics::Metrics;
-use crate::relay::{self, Aborted, Body, Inbound, LiveRoute, Order, Plane, Record, Refusal};
+use crate::relay::{
+    self, Aborted, Body, Here, Inbound, LiveRoute, Order, Plane, Record, Refusal, Visit,
+};
 use crate::router::{Candidates, Found, Head};
 use crate::upstream::{Pool, UploadFault};
 
@@ -49,6 +51,7 @@ const DRAIN: (u64, Duration) = (1024 * 1024, Duration::from_secs(2));
 pub struct Gateway {
     plane: Arc<ArcSwap<Plane>>,
     pool: Arc<Pool>,
+    here: Here,
     metrics: Arc<Metrics>,
     limits: Limits,
 }
@@ -77,7 +80,12 @@ type Stop = Option<Refusal>;
 
 impl Gateway {
     /// A worker's gateway: the plane is everybody's, the pool its own.
-    pub fn new(plane: Arc<ArcSwap<Plane>>, pool: Arc<Pool>, metrics: Arc<Metrics>) -> Self {
+    pub fn new(
+        plane: Arc<ArcSwap<Plane>>,
+        pool: Arc<Pool>,
+        here: Here,
+        metrics: Arc<Metrics>,
+    ) -> Self {
         let server = plane.load().config.server.clone();
         let limits = Limits {
             max_head: server.max_head,
@@ -88,6 +96,7 @@ impl Gateway {
         Self {
             plane,
             pool,
+            here,
             metrics,
             limits,
         }
@@ -129,6 +138,7 @@ impl Gateway {
             upload_timeout: plane.config.server.upload_timeout,
             plane,
             pool: self.pool.clone(),
+            here: self.here.clone(),
             trusted,
             reconnects: parts.method == Method::GET && relay::accepts_events(&parts.headers),
         };
@@ -144,6 +154,7 @@ impl Gateway {
 struct Call {
     plane: Arc<Plane>,
     pool: Arc<Pool>,
+    here: Here,
     trusted: bool,
     upload_timeout: Duration,
     reconnects: bool,
@@ -171,16 +182,57 @@ impl Call {
             return Ok(answered(answer, record));
         }
         let mut record = Some(record);
+        if let Some(id) = self.plane.stream_id(parts.uri.path()) {
+            let visit = self.here.streams.visit(id);
+            return Box::pin(self.visit(visit, parts, body, record)).await;
+        }
         match self.route(parts, body, &mut record).await {
             Ok(order) => self.enter(order, record).await,
             Err((refusal, dialect)) => self.stop(Some(refusal), dialect, record),
         }
     }
 
+    /// A request for a kept answer: the rules of the route it came by hold for it.
+    async fn visit(
+        self,
+        visit: Option<Visit>,
+        parts: Parts,
+        body: Incoming,
+        mut record: Option<Box<Record>>,
+    ) -> Result<Response<Body>, Aborted> {
+        let Some(visit) = visit else {
+            return self.stop(Some(Refusal::no_stream()), Dialect::Plain, record);
+        };
+        let route = visit.route().clone();
+        if let Some(record) = &mut record {
+            record.route = Some(route.config.name.clone());
+        }
+        let mut body = Inbound::new(body, u64::MAX, self.upload_timeout);
+        body.limit(route.config.max_body);
+        let order = Order {
+            route,
+            parts,
+            body,
+            kept: None,
+            facts: None,
+            dialect: Dialect::Plain,
+            pool: self.pool.clone(),
+            principal: None,
+            visit: Some(visit),
+        };
+        self.enter(Box::new(order), record).await
+    }
+
     /// The answer to a cross-origin preflight, if a route with rules of its own is meant.
     async fn preflight(&self, parts: &Parts, asked: &Method) -> Option<Response<Body>> {
-        let route = self.plane.router.preflight(&head(parts), asked).ok()??;
-        let layer = self.plane.live(route)?.cors.clone()?;
+        let visited = self.plane.stream_id(parts.uri.path());
+        let layer = match visited.and_then(|id| self.here.streams.visit(id)) {
+            Some(visit) => visit.route().cors.clone()?,
+            None => {
+                let route = self.plane.router.preflight(&head(parts), asked).ok()??;
+                self.plane.live(route)?.cors.clone()?
+            }
+        };
         let mut request = Request::new(());
         *request.method_mut() = Method::OPTIONS;
         *request.headers_mut() = parts.headers.clone();
@@ -211,6 +263,8 @@ impl Call {
                     facts,
                     dialect,
                     pool,
+                    principal: None,
+                    visit: None,
                 }))
             }
             Err(refusal) => {
@@ -322,7 +376,7 @@ impl Call {
     ) -> Result<Response<Body>, Aborted> {
         let dialect = order.dialect;
         let stop = match self.admit(&mut order, &mut record).await {
-            Ok(()) => match relay::relay(order, &mut record).await {
+            Ok(()) => match relay::relay(order, &self.here, &mut record).await {
                 Ok(response) => return Ok(response),
                 Err(stop) => stop,
             },
@@ -344,7 +398,8 @@ impl Call {
         let route = order.route.config.clone();
         let principal = auth::authenticate(&route.allow, &route.credentials_in, &mut order.parts)
             .map_err(unauthenticated)?;
-        record.principal = principal.map(|principal| principal.shown());
+        record.principal = principal.as_ref().map(Principal::shown);
+        order.principal = principal;
         let headers = &mut order.parts.headers;
         order
             .body
@@ -405,8 +460,9 @@ fn head(parts: &Parts) -> Head<'_> {
 /// Reads the body where it is small, or where the route has to know what it says.
 async fn keep(order: &mut Order, record: &mut Record) -> Result<(), Refusal> {
     let route = &order.route;
-    let curious =
-        route.config.early_head.is_some() || route.chain.iter().any(|entry| entry.model.is_some());
+    let curious = route.config.early_head.is_some()
+        || route.config.resume.is_some()
+        || route.chain.iter().any(|entry| entry.model.is_some());
     if order.kept.is_none() && !order.body.is_over() {
         let small = order
             .body

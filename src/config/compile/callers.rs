@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 
-use super::checked;
+use super::{checked, streams};
 use crate::config::faults::{Gathered, Malformed};
 use crate::config::keys::{CALLER_FILE, CALLER_HASH, CALLER_VALUE, root};
-use crate::config::values::{ApiKey, TopicRights};
+use crate::config::values::ApiKey;
 use crate::config::written::{File, Section};
 
 /// A key's SHA-256.
@@ -21,6 +21,7 @@ pub(super) fn callers(file: &Section, gathered: &mut Gathered<'_>) -> Callers {
     let mut callers = named_and_wrong(file);
     let mut holders: HashMap<Hash, &str> = HashMap::new();
     for (name, section) in file.sections(&root::KEYS) {
+        let topics = streams::rights(section, gathered);
         let Some(hashes) = hashes(section, gathered) else {
             continue;
         };
@@ -34,7 +35,7 @@ pub(super) fn callers(file: &Section, gathered: &mut Gathered<'_>) -> Callers {
         let key = ApiKey {
             name: name.into(),
             hashes,
-            topics: TopicRights::default(),
+            topics,
         };
         callers.insert(name.to_owned(), Some(Arc::new(key)));
     }

@@ -1,4 +1,4 @@
-//! Keeps a route from lending its operator's credentials to strangers unawares.
+//! Keeps a route from lending its operator's credentials and topics to strangers unawares.
 //!
 //! The rule does not look at whether a secret is set at this moment: a configuration that passes on
 //! one machine must not fail on the next, or worse, the other way round.
@@ -11,7 +11,8 @@ use crate::config::keys::ROUTE_OPEN;
 use crate::config::values::{Allow, Route};
 use crate::config::written::Section;
 
-/// Gathers a fault if anybody beyond this machine could use the credentials that `route` puts in.
+/// Gathers a fault if anybody beyond this machine could use the credentials that `route` puts in, tell its
+/// readers anything, or listen to what was told to others.
 pub(super) fn guard(
     route: &Route,
     section: &Section,
@@ -19,12 +20,20 @@ pub(super) fn guard(
     gathered: &mut Gathered<'_>,
 ) {
     let asks = matches!(route.allow, Allow::Callers(..)) || section.flag(&ROUTE_OPEN);
-    if asks || listen.ip().to_canonical().is_loopback() || !puts_in_credentials(route) {
+    if asks || listen.ip().to_canonical().is_loopback() {
         return;
     }
-    let message = format!(
-        "puts in credentials, asks no caller for a key, and listens beyond this machine ({listen})"
-    );
+    let gives = if puts_in_credentials(route) {
+        "puts in credentials"
+    } else if route.publish.is_some() {
+        "publishes what it is sent"
+    } else if route.patterns {
+        "lets its readers name `patterns` of topics"
+    } else {
+        return;
+    };
+    let message =
+        format!("{gives}, asks no caller for a key, and listens beyond this machine ({listen})");
     let help = "name the keys that are let in (`allow`), or state it with `open = true`";
     gathered.wrong(section.at, &section.path, Malformed::new(message, help));
 }

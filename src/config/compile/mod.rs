@@ -9,10 +9,13 @@ mod cors;
 mod endpoint;
 mod guard;
 mod headers;
+mod needs;
 mod pattern;
 mod route;
 mod server;
 mod spki;
+mod streams;
+mod template;
 mod tokens;
 mod upstream;
 
@@ -24,7 +27,7 @@ use super::keys::{
     CLOCK_CONNECT, CLOCK_FIRST_BYTE, CLOCK_FIRST_EVENT, CLOCK_IDLE, CLOCK_STALL, CLOCK_TOTAL,
     CLOCKS, Key, root,
 };
-use super::values::{Clocks, Config, Hub};
+use super::values::{Clocks, Config};
 use super::written::{Node, Section};
 
 /// What the command line decides over the heads of the file.
@@ -60,7 +63,11 @@ pub(super) fn compile(
     let routes = route::routes(file, &names, gathered);
     for (route, section) in &routes {
         guard::guard(route, section, server.listen, gathered);
+        needs::check(route, section, gathered);
     }
+    let hub = streams::hub(file.section(&root::HUB).unwrap_or(&nothing), gathered);
+    let topics = streams::topics(file, gathered);
+    needs::room_for_hub(&hub, &routes, gathered);
     let routes = routes.into_iter().map(|(route, _)| route.into()).collect();
     let keys = keys
         .into_iter()
@@ -80,13 +87,8 @@ pub(super) fn compile(
         log,
         keys,
         issuers,
-        hub: Hub {
-            path: "/streams".into(),
-            streams: 10_000,
-            bytes: 256 << 20,
-            event: 1 << 20,
-        },
-        topics: Vec::new(),
+        hub,
+        topics,
         upstreams,
         routes,
     })

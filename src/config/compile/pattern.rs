@@ -57,8 +57,8 @@ pub(super) fn is_host_name(host: &str) -> bool {
 impl FromStr for PathPattern {
     type Err = Malformed;
 
-    /// Reads `/exact`, `/prefix/*`, `/users/{id}/events`. A slash at the end is a last segment that
-    /// is empty: `/users/` is another path than `/users`.
+    /// Reads `/exact`, `/prefix/*`, `/users/{id}/events`, `/send/{topic*}`. A slash at the end is a last
+    /// segment that is empty: `/users/` is another path than `/users`.
     fn from_str(text: &str) -> Result<Self, Malformed> {
         let path = text.strip_prefix('/').ok_or_else(|| {
             Malformed::new(
@@ -71,7 +71,8 @@ impl FromStr for PathPattern {
             return Ok(Self::default());
         }
         let mut segments: Vec<&str> = path.split('/').collect();
-        let rest = segments.last() == Some(&"*");
+        let rest_name = segments.last().and_then(|last| rest_name(last));
+        let rest = rest_name.is_some() || segments.last() == Some(&"*");
         if rest {
             segments.pop();
         }
@@ -86,7 +87,10 @@ impl FromStr for PathPattern {
             .map(segment)
             .collect::<Result<Vec<_>, _>>()?;
         for (index, one) in segments.iter().enumerate() {
-            if matches!(one, Segment::Parameter(_)) && segments[..index].contains(one) {
+            let Segment::Parameter(name) = one else {
+                continue;
+            };
+            if segments[..index].contains(one) || rest_name.as_ref() == Some(name) {
                 return Err(Malformed::new(
                     "names a parameter twice",
                     "give each its own name",
@@ -96,16 +100,27 @@ impl FromStr for PathPattern {
         Ok(Self {
             segments,
             rest,
-            rest_name: None,
+            rest_name,
         })
     }
+}
+
+/// The name in `{name*}`.
+fn rest_name(segment: &str) -> Option<String> {
+    parameter(segment.strip_suffix("*}")?.strip_prefix('{')?)
+}
+
+/// `name`, if a parameter of a path may be called so.
+fn parameter(name: &str) -> Option<String> {
+    let fits = |b: u8| b.is_ascii_alphanumeric() || b == b'_';
+    (!name.is_empty() && name.bytes().all(fits)).then(|| name.to_owned())
 }
 
 fn segment(text: &str) -> Result<Segment, Malformed> {
     if text.contains('*') {
         return Err(Malformed::new(
             "has a `*` that is not its whole last segment",
-            r#"`*` stands for any rest, as in "/v1/*"; one segment is `{name}`"#,
+            r#"`*` stands for any rest, as in "/v1/*", with a name as in "/v1/{rest*}"; one segment is `{name}`"#,
         ));
     }
     if !text.contains(['{', '}']) {
@@ -114,9 +129,8 @@ fn segment(text: &str) -> Result<Segment, Malformed> {
     let name = text
         .strip_prefix('{')
         .and_then(|rest| rest.strip_suffix('}'));
-    name.filter(|name| !name.is_empty())
-        .filter(|name| name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_'))
-        .map(|name| Segment::Parameter(name.to_owned()))
+    name.and_then(parameter)
+        .map(Segment::Parameter)
         .ok_or_else(|| {
             Malformed::new(
                 "has braces that do not fill a segment with a name",

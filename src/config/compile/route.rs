@@ -6,11 +6,11 @@ use super::callers::Callers;
 use super::headers::{self, Way};
 use super::tokens::{self, Issuers};
 use super::upstream::Upstreams;
-use super::{checked, clocks, cors, each, pattern};
+use super::{checked, clocks, cors, each, pattern, streams, template};
 use crate::config::faults::{Gathered, Malformed};
-use crate::config::keys::{self, DIALECTS, root};
+use crate::config::keys::{self, DIALECTS, Key, root};
 use crate::config::nearest::did_you_mean;
-use crate::config::values::{Allow, CredentialsIn, Dialect, DialectChoice, Matches, Route, Target};
+use crate::config::values::{Allow, Dialect, DialectChoice, Matches, Route, Target};
 use crate::config::written::{Node, Section, Value};
 
 /// What a route may refer to.
@@ -47,14 +47,14 @@ fn route(name: &str, section: &Section, names: &Names<'_>, gathered: &mut Gather
         place: gathered.place(section.at),
         matches: matches(section, gathered),
         to: targets(section, names, gathered),
-        share: None,
-        resume: None,
-        publish: None,
-        subscribe: Vec::new(),
-        patterns: false,
-        greeting: None,
-        max_age: None,
-        credentials_in: CredentialsIn::default(),
+        share: streams::share(section, gathered),
+        resume: streams::resume(section, names, gathered),
+        publish: template::publish(section, gathered),
+        subscribe: template::subscribe(section, gathered),
+        patterns: section.flag(&keys::ROUTE_PATTERNS),
+        greeting: streams::greeting(section, gathered),
+        max_age: section.limit(&keys::ROUTE_MAX_AGE).duration(),
+        credentials_in: streams::credentials_in(section, gathered),
         rewrite: section
             .node(&keys::ROUTE_REWRITE)
             .and_then(|node| checked(node, pattern::rewrite, gathered))
@@ -145,7 +145,17 @@ fn allow(section: &Section, names: &Names<'_>, gathered: &mut Gathered<'_>) -> A
     if !section.has(&keys::ROUTE_ALLOW) {
         return Allow::Everybody;
     }
-    tokens::callers(section.list(&keys::ROUTE_ALLOW), names, gathered)
+    callers(section, &keys::ROUTE_ALLOW, names, gathered)
+}
+
+/// The callers named in the list at `key`.
+pub(super) fn callers(
+    section: &Section,
+    key: &Key,
+    names: &Names<'_>,
+    gathered: &mut Gathered<'_>,
+) -> Allow {
+    tokens::callers(section.list(key), names, gathered)
 }
 
 /// What `node` names among `known`; none, without a further fault, if that is itself wrong.

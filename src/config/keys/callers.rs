@@ -1,6 +1,6 @@
 //! `[keys.NAME]`.
 
-use super::{Fallback, HASH, Key, Kind, Table, table};
+use super::{Fallback, HASH, Key, Kind, TOPIC_PATTERN, Table, table};
 
 table! {
     /// `[keys.NAME]`.
@@ -10,7 +10,8 @@ table! {
                 SHA-256 is kept. Make the hash of one with \
                 `printf %s \"$KEY\" | sha256sum`.",
         example: "[keys.web]\nvalue = \"${WEB_KEY}\"\n\n[keys.batch]\n\
-                  hash = \"sha256:2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824\"\n",
+                  hash = \"sha256:2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824\"\n\
+                  publish = [\"user/*\"]\nsubscribe = []\n",
         forms: &[&["hash"], &["value"], &["file"]]
     }
     CALLER_HASH = ("hash", Kind::Text(&HASH), Fallback::Absent("–"),
@@ -21,4 +22,9 @@ table! {
     CALLER_FILE = ("file", Kind::File, Fallback::Absent("–"),
         "A file with one key or `sha256:HEX` a line, all of which go by this name. Empty lines and \
          lines that begin with `#` are skipped.");
+    CALLER_PUBLISH = ("publish", Kind::List(0, &Kind::Text(&TOPIC_PATTERN)), Fallback::Absent("wherever a route leads"),
+        "The topics that its holders may publish to. An empty list is none at all. What is not among them is \
+         answered 403.");
+    CALLER_SUBSCRIBE = ("subscribe", Kind::List(0, &Kind::Text(&TOPIC_PATTERN)), Fallback::Absent("wherever a route leads"),
+        "The topics that its holders may subscribe to, likewise.");
 }

@@ -113,12 +113,76 @@ pub(in crate::config) static HOST: Form = Form {
 
 /// A path of a route.
 pub(in crate::config) static PATH: Form = Form {
-    words: "a path such as `\"/exact\"`, `\"/prefix/*\"` or `\"/users/{id}/events\"`",
-    pattern: r"/[^*?#]*(/\*)?|/\*",
+    words: "a path such as `\"/exact\"`, `\"/prefix/*\"`, `\"/users/{id}/events\"` or `\"/send/{topic*}\"`",
+    pattern: r"/([^*?#]*/)?([^*?#]*|\*|\{[0-9A-Za-z_]+\*\})",
     samples: (
-        &["/", "/*", "/v1/*", "/users/{id}/events"],
-        &["v1", "/a*", "/a/*/b", "/a?b"],
+        &[
+            "/",
+            "/*",
+            "/v1/*",
+            "/users/{id}/events",
+            "/{x*}",
+            "/send/{topic*}",
+        ],
+        &["v1", "/a*", "/a/*/b", "/a?b", "/a{b*}", "/{a*}/b"],
     ),
+};
+
+/// The path of kept answers.
+pub(in crate::config) static HUB_PATH: Form = Form {
+    words: "a path such as `\"/streams\"`",
+    pattern: r"(/[0-9A-Za-z._~-]+)+",
+    samples: (&["/streams", "/a/b.c"], &["/", "streams", "/a/", "/{id}"]),
+};
+
+/// Topics, by a pattern over their names.
+pub(in crate::config) static TOPIC_PATTERN: Form = Form {
+    words: "a topic such as `\"orders/new\"`, or a pattern such as `\"orders/*\"`",
+    pattern: r"([^/*{}]+|\*)(/([^/*{}]+|\*))*",
+    samples: (
+        &["a", "orders/*", "*/b/*", "*"],
+        &["", "/a", "a/", "a//b", "a*", "{a}"],
+    ),
+};
+
+/// What a topic's name is made of.
+pub(in crate::config) static TOPIC_TEMPLATE: Form = Form {
+    words: "a topic such as `\"orders/{id}\"`, `\"{topic*}\"`, `\"user/{query.user}\"` or `\"user/{jwt.sub}\"`",
+    pattern: r"([^{}]|\{[^{}]+\})+",
+    samples: (
+        &[
+            "a",
+            "orders/{id}",
+            "{topic*}",
+            "a-{query.b}/{jwt.sub}",
+            "all/*",
+        ],
+        &["", "{", "a}", "{}", "{{a}}"],
+    ),
+};
+
+/// What happens to a kept answer that nobody reads.
+pub(in crate::config) static ON_LEAVE: Form = Form {
+    words: "`\"cancel\"`, `\"finish\"` or such as `\"linger 2m\"`",
+    pattern: r"cancel|finish|linger [0-9]+(ms|s|m|h|d)",
+    samples: (
+        &["cancel", "finish", "linger 2m"],
+        &["linger", "linger2m", "2m", ""],
+    ),
+};
+
+/// An event's name.
+pub(in crate::config) static EVENT_NAME: Form = Form {
+    words: "the name of an event",
+    pattern: r"[^\r\n\u0000]+",
+    samples: (&["hello", "a b"], &["", "a\nb", "\0"]),
+};
+
+/// A cookie's name.
+pub(in crate::config) static COOKIE: Form = Form {
+    words: "the name of a cookie",
+    pattern: r"[!#$%&'*+.^_`|~0-9A-Za-z-]+",
+    samples: (&["session", "__Host-key"], &["", "a b", "a="]),
 };
 
 /// A path to rewrite to.

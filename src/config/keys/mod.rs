@@ -8,6 +8,7 @@ mod callers;
 mod forms;
 mod routes;
 mod server;
+mod streams;
 mod tokens;
 mod upstreams;
 
@@ -17,6 +18,7 @@ pub(super) use callers::*;
 pub(super) use forms::*;
 pub(super) use routes::*;
 pub(super) use server::*;
+pub(super) use streams::*;
 pub(super) use tokens::*;
 pub(super) use upstreams::*;
 
@@ -76,10 +78,14 @@ pub(in crate::config) enum Kind {
     Map(&'static Kind),
     /// A table of named tables.
     Named(&'static Table),
+    /// A table of tables, each named by what it holds for.
+    Each(&'static Form, &'static Table),
     /// A table.
     Table(&'static Table),
     /// Text, or a table that says more.
     TextOrTable(&'static Form, &'static Table),
+    /// `true` for a table of nothing but defaults, `false` for none, or the table.
+    FlagOrTable(&'static Table),
 }
 
 /// What holds where a key is not written.
@@ -110,6 +116,11 @@ impl Table {
     pub(in crate::config) fn key(&self, name: &str) -> Option<&'static Key> {
         self.keys.iter().find(|key| key.name == name)
     }
+
+    /// The names of its keys.
+    pub(in crate::config) fn names(&self) -> Vec<&'static str> {
+        self.keys.iter().map(|key| key.name).collect()
+    }
 }
 
 impl Kind {
@@ -138,10 +149,14 @@ impl Kind {
             Self::OneOrMore(kind) => format!("{}, or a list of them", kind.words()),
             Self::Map(kind) => format!("a table, each value {}", kind.words()),
             Self::Named(_) => "a table of named tables".to_owned(),
+            Self::Each(form, _) => format!("a table of tables, each named by {}", form.words),
             Self::Table(_) => "a table".to_owned(),
             Self::TextOrTable(form, table) => {
-                let keys: Vec<_> = table.keys.iter().map(|key| key.name).collect();
-                format!("{} or `{{ {} }}`", form.words, keys.join(", "))
+                format!("{} or `{{ {} }}`", form.words, table.names().join(", "))
+            }
+            Self::FlagOrTable(table) => {
+                let keys = table.names().join(", ");
+                format!("`true`, `false` or `{{ {keys} }}`")
             }
         }
     }
@@ -221,6 +236,10 @@ pub(in crate::config) mod root {
             "The callers' API keys, by name.");
         JWT = ("jwt", Kind::Named(&super::TOKENS), Fallback::Absent("none"),
             "Who signs callers' tokens, by name.");
+        HUB = ("hub", Kind::Table(&super::HUB), Fallback::Absent("all defaults"),
+            "Bounds of all streams that are kept or shared.");
+        TOPICS = ("topics", Kind::Each(&super::TOPIC_PATTERN, &super::TOPIC), Fallback::Absent("none"),
+            "What holds for topics, by their names.");
         UPSTREAMS = ("upstreams", Kind::Named(&super::UPSTREAM), Fallback::Absent("none"),
             "The backends, by name.");
         ROUTES = ("routes", Kind::Named(&super::ROUTE), Fallback::Required,

@@ -3,9 +3,11 @@
 use std::time::Duration;
 
 use super::server::ANY_TIME;
+use super::streams::POLL;
 use super::{
-    CALLER_NAME, CLOCKS, Fallback, HEADER_NAME, HEADER_VALUE, HOST, Key, Kind, METHOD, MODEL,
-    MODEL_NAME, ORIGIN, PATH, REWRITE, TEXT, Table, UPSTREAM_NAME, table,
+    CALLER_NAME, CLOCKS, Fallback, GREETING, HEADER_NAME, HEADER_VALUE, HOST, KEY_IN, Key, Kind,
+    METHOD, MODEL, MODEL_NAME, ORIGIN, PATH, RESUME, REWRITE, SHARE, TEXT, TOPIC_TEMPLATE, Table,
+    UPSTREAM_NAME, table,
 };
 use crate::config::values::Limit;
 
@@ -25,21 +27,23 @@ pub(in crate::config) const DIALECTS: &[&str] = &[
 table! {
     /// `[routes.NAME]`.
     ROUTE {
-        about: "What a request must be like, and where it goes then. The order of routes in the file \
+        about: "What a request must be like, and where it goes then: to an upstream, or to topics of our own. The order of routes in the file \
                 carries no meaning; `deltaway explain` says which route a request takes, and why.",
         example: "[routes.chat]\npath = \"/v1/*\"\nmodel = [\"gpt-*\", \"o3\"]\nto = \"openai\"\n\
                   allow = [\"web\", \"batch\"]\n\n\
                   [routes.events]\nhost = \"*.example.com\"\npath = \"/users/{id}/events\"\n\
-                  method = \"GET\"\nto = \"local\"\nheartbeat = \"30s\"\n",
-        forms: &[]
+                  method = \"GET\"\nto = \"local\"\nheartbeat = \"30s\"\n\n\
+                  [routes.topics]\npath = \"/topics/{topic*}\"\npublish = \"{topic}\"\nsubscribe = \"{topic}\"\n\
+                  allow = [\"web\"]\n",
+        forms: &[&["to"], &["publish"], &["subscribe"], &["publish", "subscribe"]]
     }
     ROUTE_HOST = ("host", Kind::OneOrMore(&Kind::Text(&HOST)), Fallback::Absent("any"),
         "The host asked for, without port. `*.example.com` is any name below `example.com`, not \
          `example.com` itself.");
     ROUTE_PATH = ("path", Kind::Text(&PATH), Fallback::Required,
         "The path. `/exact` is this path alone; `/prefix/*` is `/prefix`, `/prefix/` and everything \
-         below; `{id}` is any one segment that is not empty. Compared after percent-decoding, segment by \
-         segment.");
+         below; `{id}` is any one segment that is not empty; `{rest*}` at the end is as `*`, but at least one \
+         segment that is not empty, and has a name. Compared after percent-decoding, segment by segment.");
     ROUTE_METHOD = ("method", Kind::OneOrMore(&Kind::Text(&METHOD)), Fallback::Absent("any"),
         "The method. A path that is known but not with this method is answered 405.");
     ROUTE_QUERY = ("query", Kind::Map(&Kind::Text(&TEXT)), Fallback::Absent("any"),
@@ -50,10 +54,38 @@ table! {
         "The model asked for, in the JSON body or in the path where the model API has it there; a form \
          (`multipart/form-data`) is not read for it. A `*` at the end is any rest. To find it, the whole \
          body is held: see `model_within`. A name over 256 bytes is answered 400.");
-    ROUTE_TO = ("to", Kind::OneOrMore(&Kind::TextOrTable(&UPSTREAM_NAME, &TARGET)), Fallback::Required,
+    ROUTE_TO = ("to", Kind::OneOrMore(&Kind::TextOrTable(&UPSTREAM_NAME, &TARGET)),
+        Fallback::Absent("–"),
         "The upstream, or several in order of preference: the next is asked only when no connection to the one \
          before could be made. An answer, whatever its status, is the answer. (Failover on errors and \
          retries are not in this release.)");
+    ROUTE_PUBLISH = ("publish", Kind::Text(&TOPIC_TEMPLATE), Fallback::Absent("–"),
+        "The topic that a `POST` publishes to. `{name}` is what stands there in `path`, `{query.name}` a query \
+         parameter, `{jwt.name}` a claim of the caller's token: each within one segment of the topic, with a `*` \
+         before the brace over any number of them. A path's `{name*}` is always whole.");
+    ROUTE_SUBSCRIBE = ("subscribe", Kind::OneOrMore(&Kind::Text(&TOPIC_TEMPLATE)), Fallback::Absent("–"),
+        "The topics that a `GET` subscribes to, made in the same way. A segment that is `*` stands for others, as in \
+         the patterns of `[topics]`. Of a query parameter that is there several times, each value makes a topic.");
+    ROUTE_PATTERNS = ("patterns", Kind::Flag, Fallback::Flag(false),
+        "Whether a client may put `*` where `subscribe` takes a part of a topic from its request, and so read \
+         topics whose names it does not know.");
+    ROUTE_GREETING = ("greeting", Kind::TextOrTable(&TEXT, &GREETING), Fallback::Absent("none"),
+        "The first event of each subscription: its data. It has no id, and is sent again to a client that comes \
+         back.");
+    ROUTE_MAX_AGE = ("max_age", Kind::Limit, Fallback::Limit(Limit::Off),
+        "How long a reader's connection to a shared stream or to topics lasts at most, less up to a fifth by \
+         chance, so that not all come back at once. It then ends cleanly, and the client goes on where it was.");
+    ROUTE_SHARE = ("share", Kind::FlagOrTable(&SHARE), Fallback::Absent("each reader has its own"),
+        "Whether the readers of one URL share one connection to the upstream. It counts for `GET`.");
+    ROUTE_POLL = ("poll", POLL, Fallback::Absent("the upstream sends event streams"),
+        "Makes a shared stream of an ordinary endpoint: it is asked this often while somebody reads, and each \
+         answer that differs from the last is an event. `share` is then implied.");
+    ROUTE_RESUME = ("resume", Kind::FlagOrTable(&RESUME), Fallback::Absent("streams are passed on, not kept"),
+        "Whether streamed answers are kept, so that a client that was cut can read on. With `share`, it counts \
+         for what is no `GET`.");
+    ROUTE_DEDUPE = ("dedupe", Kind::Flag, Fallback::Flag(false),
+        "Whether the same request, sent again by the same caller while its answer runs, gets that answer \
+         instead of asking the upstream twice. Needs `resume`.");
     ROUTE_REWRITE = ("rewrite", Kind::Text(&REWRITE), Fallback::Absent("the path as it came"),
         "Replaces the part of the path that `path` names literally: with `path = \"/openai/*\"` and \
          `rewrite = \"/\"`, a request for `/openai/v1/models` goes out as `/v1/models`.");
@@ -65,10 +97,12 @@ table! {
         "The callers that are let in: holders of these `keys`, and of tokens of these issuers (`jwt`); everybody \
          else is answered 401. The key or token a caller shows here is not sent to the upstream. Where some routes have `allow` and others do not, paths that backends \
          read in different ways are answered 400 (docs/routing.md says which, and why).");
+    ROUTE_KEY_IN = ("key_in", Kind::Table(&KEY_IN), Fallback::Absent("header fields alone"),
+        "Where else a caller may show its key. Needs `allow`.");
     ROUTE_OPEN = ("open", Kind::Flag, Fallback::Flag(false),
-        "States that everybody who reaches the listener may use the credentials put in for this route. \
-         Without it, a route that puts in credentials, has no `allow` and listens beyond loopback is a \
-         fault.");
+        "States that everybody who reaches the listener may use the credentials put in for this route, \
+         publish to its topics, and name its `patterns`. Without it, a route that has any of these, has no `allow` \
+         and listens beyond loopback is a fault.");
     ROUTE_CORS = ("cors", Kind::Table(&CORS), Fallback::Absent("left to the upstream"),
         "Cross-origin rules for browsers. Preflights are then answered here, and the upstream's own CORS \
          headers are replaced.");

@@ -92,7 +92,8 @@ fn unknown_keys() {
         "[routes.'x.y']\npath = '/x'\nto = 'a'\n\"ä\" = 1",
         &[
             "9:1: routes.\"x.y\".\"ä\": there is no such key | there is: host, path, method, query, header, \
-           model, to, rewrite, request_headers, response_headers, allow, open, cors, max_body, \
+           model, to, publish, subscribe, patterns, greeting, max_age, share, poll, resume, dedupe, \
+           rewrite, request_headers, response_headers, allow, key_in, open, cors, max_body, \
            model_within, heartbeat, early_head, clocks, dialect",
         ],
     );
@@ -154,7 +155,7 @@ fn units() {
         "heartbeat = '${NUMBER}'",
         &[
             "6:13: routes.r.heartbeat: `${NUMBER}` is a duration without a unit | \
-           write a whole number and its unit: \"250ms\", \"15s\", \"2m\", \"1h\"",
+           write a whole number and its unit: \"250ms\", \"15s\", \"2m\", \"1h\", \"1d\"",
         ],
     );
     check(
@@ -169,7 +170,7 @@ fn units() {
             "7:12: server.max_head: `4KiB` is too small | at least \"8KiB\"",
             "8:16: server.head_timeout: `0s` is too short | at least \"1ms\"",
             "9:14: server.keep_alive: `off` is not a duration | \
-             write a whole number and its unit: \"250ms\", \"15s\", \"2m\", \"1h\"",
+             write a whole number and its unit: \"250ms\", \"15s\", \"2m\", \"1h\", \"1d\"",
         ],
     );
 }
@@ -198,15 +199,17 @@ fn what_is_missing() {
     check(
         "[routes.s]",
         &[
-            "6:9: routes.s.path: is missing | it is a path such as `\"/exact\"`, `\"/prefix/*\"` or \
-             `\"/users/{id}/events\"`",
-            "6:9: routes.s.to: is missing | it is the name of an upstream or `{ upstream, model }`, or a \
-             list of them",
+            "6:9: routes.s: has neither `to` nor `publish` nor `subscribe` | \
+             exactly one of: `to`, `publish`, `subscribe`, `publish` with `subscribe`",
+            "6:9: routes.s.path: is missing | it is a path such as `\"/exact\"`, `\"/prefix/*\"`, \
+             `\"/users/{id}/events\"` or `\"/send/{topic*}\"`",
         ],
     );
     check(
         "[upstreams.b]",
-        &["6:12: upstreams.b: says nothing | exactly one of: `url`, `endpoints`"],
+        &[
+            "6:12: upstreams.b: has neither `url` nor `endpoints` | exactly one of: `url`, `endpoints`",
+        ],
     );
     let none = Fixed::default();
     assert_eq!(

@@ -100,7 +100,7 @@ fn paths() {
         (
             "/a/*/b",
             "has a `*` that is not its whole last segment | \
-             `*` stands for any rest, as in \"/v1/*\"; one segment is `{name}`",
+             `*` stands for any rest, as in \"/v1/*\", with a name as in \"/v1/{rest*}\"; one segment is `{name}`",
         ),
         (
             "/a{b}",

@@ -1,9 +1,10 @@
 //! What is shipped: the files in `config/`, the reference, the schema, the examples in the reference.
 
 use super::*;
-use crate::config::keys::{ADDRESS, CALLER_NAME, FILTER, HASH, HEADER_NAME, HEADER_VALUE, HOST};
-use crate::config::keys::{METHOD, MODEL, MODEL_NAME, NAME, NETWORK, ORIGIN, PATH, QUERY_NAME};
-use crate::config::keys::{REWRITE, TEXT, UPSTREAM_NAME, URL};
+use crate::config::keys::{ADDRESS, CALLER_NAME, COOKIE, EVENT_NAME, FILTER, HASH, HEADER_NAME};
+use crate::config::keys::{HEADER_VALUE, HOST, HUB_PATH, METHOD, MODEL, MODEL_NAME, NAME, NETWORK};
+use crate::config::keys::{ON_LEAVE, ORIGIN, PATH, QUERY_NAME, REWRITE, TEXT, TOPIC_PATTERN};
+use crate::config::keys::{TOPIC_TEMPLATE, UPSTREAM_NAME, URL};
 use crate::config::reference::tables;
 
 /// The clone's own folder.
@@ -172,7 +173,7 @@ fn the_examples_of_the_reference_make_one_good_file() {
         .file("accounts.json", include_str!("keys/jwks.json"))
         .file("secrets/anthropic", "secret\n");
     let config = parse(&source, "example.toml", &env).unwrap_or_else(|faults| panic!("{faults}"));
-    assert_eq!(config.routes.len(), 3);
+    assert_eq!(config.routes.len(), 7);
     assert_eq!(against(&source), [""; 0]);
     let empty: Vec<_> = tables()
         .into_iter()
@@ -202,6 +203,20 @@ fn the_schema_refuses_what_is_wrong() {
     assert_eq!(refused("max_body = '1 MiB'"), "/routes/r/max_body");
     assert_eq!(refused("heartbeat = 15"), "/routes/r/heartbeat");
     assert_eq!(refused("dialect = 'openai'"), "/routes/r/dialect");
+    assert_eq!(refused("share = 'yes'"), "/routes/r/share");
+    assert_eq!(refused("resume = { keep = 10 }"), "/routes/r/resume");
+    assert_eq!(refused("publish = 'a'"), "/routes/r");
+    assert_eq!(refused("[routes.s]\npath = '/'"), "/routes/s");
+    assert_eq!(
+        refused("[routes.s]\npath = '/'\nsubscribe = '{'"),
+        "/routes/s/subscribe"
+    );
+    assert_eq!(refused("[topics.'a//b']"), "/topics");
+    assert_eq!(refused("[topics.a]\nslow = 'no'"), "/topics/a/slow");
+    assert_eq!(refused("[hub]\npath = '/a/'"), "/hub/path");
+    let more = "share = true\nresume = { history = { age = '1d' } }\n[routes.s]\npath = '/{t*}'\n\
+                publish = '{t}'\nsubscribe = ['{t}', '*']\n[topics.'a/*']\n";
+    assert_eq!(against(&format!("{good}{more}")), [""; 0]);
     assert_eq!(refused("model = []"), "/routes/r/model");
     assert_eq!(
         refused("clocks = { idle = 'never' }"),
@@ -233,21 +248,27 @@ fn the_patterns_of_texts_know_their_samples() {
     let forms = [
         &ADDRESS,
         &CALLER_NAME,
+        &COOKIE,
+        &EVENT_NAME,
         &FILTER,
         &HASH,
         &HEADER_NAME,
         &HEADER_VALUE,
         &HOST,
+        &HUB_PATH,
         &METHOD,
         &MODEL,
         &MODEL_NAME,
         &NAME,
         &NETWORK,
+        &ON_LEAVE,
         &ORIGIN,
         &PATH,
         &QUERY_NAME,
         &REWRITE,
         &TEXT,
+        &TOPIC_PATTERN,
+        &TOPIC_TEMPLATE,
         &UPSTREAM_NAME,
         &URL,
     ];

@@ -116,7 +116,7 @@ fn exactly_one_way_to_check() {
     let help = "exactly one of: `secret`, `public_key`, `jwks`";
     assert_eq!(
         fault("issuer = 'x'", &env()),
-        format!("bad.toml:7:6: jwt.a: says nothing | {help}")
+        format!("bad.toml:7:6: jwt.a: has neither `secret` nor `public_key` nor `jwks` | {help}")
     );
     assert_eq!(
         fault("secret = '${SECRET}'\njwks = 'jwks.json'", &env()),

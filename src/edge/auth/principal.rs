@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use serde_json::{Map, Value};
+use tokio::time::Instant;
 
 use crate::config::TopicRights;
 use crate::edge::token::Accepted;
@@ -67,6 +68,12 @@ impl Principal {
             Value::Number(number) if number.is_u64() || number.is_i64() => Some(number.to_string()),
             _ => None,
         }
+    }
+
+    /// [`Self::expires`] on the clock that timers use.
+    pub fn expires_at(&self) -> Option<Instant> {
+        let left = self.expires?.duration_since(SystemTime::now());
+        Instant::now().checked_add(left.unwrap_or_default())
     }
 
     /// The name for logs: bounded, on one line. Two principals may look the same here.

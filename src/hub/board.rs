@@ -1,0 +1,316 @@
+//! Topics: streams with a name, numbered together.
+//!
+//! One numbering for all topics makes an id say how far a reader of any set of them has come. An event gets its
+//! number and its place in the log under one lock, and the *watermark* rises after that: whoever reads up to
+//! the watermark has missed nothing below it.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::time::Duration;
+
+use super::Shared;
+use super::limits::Full;
+use super::reader::Reader;
+use super::stream::{Stream, StreamRules};
+use super::subscription::{self, From, Subscription};
+use crate::config::{Ids, Topic, TopicPattern, TopicRules};
+use crate::sse::{Epoch, EventId, Frame};
+
+/// How long the answer to a producer's key is known, in milliseconds.
+const PRODUCER_MS: u64 = 10 * 60 * 1000;
+/// Most producers' keys that are known at once; beyond it the oldest are forgotten.
+const PRODUCERS: usize = 100_000;
+
+/// An event to be published.
+#[derive(Debug, Clone)]
+pub struct NewEvent {
+    /// The event.
+    pub frame: Frame,
+    /// The id its publisher gave it.
+    pub alias: Option<Arc<str>>,
+}
+
+/// What tells one publication from another: a hash over who publishes, where, and the key shown.
+pub type Producer = [u8; 32];
+
+/// Why nothing was published.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum PublishFault {
+    /// No room.
+    #[error(transparent)]
+    Full(#[from] Full),
+}
+
+/// All topics.
+#[derive(Debug)]
+pub struct Topics {
+    shared: Arc<Shared>,
+    rules: Vec<Arc<TopicRules>>,
+    epoch: Epoch,
+    watermark: Arc<AtomicU64>,
+    board: Arc<Mutex<Board>>,
+}
+
+#[derive(Debug, Default)]
+struct Board {
+    topics: HashMap<Topic, Named>,
+    watching: Vec<Weak<Watching>>,
+    producers: HashMap<Producer, Vec<EventId>>,
+    /// The same keys with the time they came, oldest first.
+    produced: VecDeque<(u64, Producer)>,
+    /// No topic that was forgotten had an event beyond this.
+    forgotten: u64,
+}
+
+#[derive(Debug)]
+struct Named {
+    stream: Arc<Stream>,
+    /// Milliseconds since the start when it was last published or subscribed to.
+    used_ms: u64,
+}
+
+/// A subscription's interest in topics that are not there yet.
+#[derive(Debug)]
+pub(super) struct Watching {
+    patterns: Vec<TopicPattern>,
+    reader: OnceLock<Arc<Reader>>,
+    board: Arc<Mutex<Board>>,
+}
+
+impl Watching {
+    /// New topics are joined to `reader` from now on. Called while the board is locked.
+    pub(super) fn begin(&self, reader: &Arc<Reader>) {
+        // Set once, where it was made.
+        let _ = self.reader.set(reader.clone());
+    }
+
+    /// No more topics are joined once this returns.
+    pub(super) fn end(&self) {
+        let mut board = lock(&self.board);
+        board
+            .watching
+            .retain(|watching| !std::ptr::eq(watching.as_ptr(), self));
+    }
+
+    fn wants(&self, topic: &Topic) -> bool {
+        self.patterns.iter().any(|pattern| pattern.matches(topic))
+    }
+}
+
+impl Topics {
+    pub(super) fn new(shared: Arc<Shared>, rules: Vec<Arc<TopicRules>>) -> Self {
+        Self {
+            shared,
+            rules,
+            epoch: Epoch::new(fastrand::u64(..)),
+            watermark: Arc::new(AtomicU64::new(0)),
+            board: Arc::default(),
+        }
+    }
+
+    /// Publishes `events` to `topic`, all or none; their ids. With a `producer` whose key is known, nothing is
+    /// published again, and the ids are those of the first time.
+    ///
+    /// # Errors
+    ///
+    /// [`PublishFault`] when there is no room; nothing was published then.
+    pub fn publish(
+        &self,
+        topic: &Topic,
+        events: Vec<NewEvent>,
+        producer: Option<Producer>,
+    ) -> Result<Vec<EventId>, PublishFault> {
+        let mut board = lock(&self.board);
+        let now = self.shared.now_ms();
+        if let Some(ids) = producer.and_then(|key| board.producers.get(&key)) {
+            return Ok(ids.clone());
+        }
+        let stream = self.stream(&mut board, topic)?;
+        stream.make_room(events.iter().map(|event| event.frame.len()).sum())?;
+        let mut ids = Vec::with_capacity(events.len());
+        for event in events {
+            let position = self.watermark.load(Ordering::Relaxed) + 1;
+            stream.append_at(position, event.frame, event.alias);
+            self.watermark.store(position, Ordering::SeqCst);
+            ids.push(EventId {
+                epoch: self.epoch,
+                position,
+            });
+        }
+        if let Some(key) = producer {
+            board.remember(key, ids.clone(), now);
+        }
+        drop(board);
+        stream.tell();
+        Ok(ids)
+    }
+
+    /// Subscribes to every topic that one of `patterns` means, in the thread of `worker`.
+    ///
+    /// # Errors
+    ///
+    /// [`Full`] when a topic is not there yet and there are as many streams as there may be.
+    pub fn subscribe(
+        &self,
+        worker: usize,
+        patterns: &[TopicPattern],
+        from: &From,
+    ) -> Result<Subscription, Full> {
+        let mut board = lock(&self.board);
+        let mut streams: Vec<Arc<Stream>> = Vec::new();
+        let mut open = Vec::new();
+        let mut add = |stream: Arc<Stream>| {
+            if !streams.iter().any(|known| Arc::ptr_eq(known, &stream)) {
+                streams.push(stream);
+            }
+        };
+        for pattern in patterns {
+            match pattern.single() {
+                Some(topic) => add(self.stream(&mut board, &topic)?),
+                None => open.push(pattern.clone()),
+            }
+        }
+        let known = board.topics.iter();
+        known
+            .filter(|(topic, _)| open.iter().any(|pattern| pattern.matches(topic)))
+            .for_each(|(_, named)| add(named.stream.clone()));
+        let watching = (!open.is_empty()).then(|| {
+            Arc::new(Watching {
+                patterns: open,
+                reader: OnceLock::new(),
+                board: self.board.clone(),
+            })
+        });
+        board.watching.extend(watching.as_ref().map(Arc::downgrade));
+        let numbering = subscription::Numbering {
+            epoch: self.epoch,
+            watermark: self.watermark.clone(),
+            watching,
+        };
+        let begun = Subscription::begin(worker, streams, from, Some(numbering));
+        drop(board);
+        Ok(begun)
+    }
+
+    /// The id of the last event of any topic.
+    pub fn last_id(&self) -> EventId {
+        EventId {
+            epoch: self.epoch,
+            position: self.watermark.load(Ordering::SeqCst),
+        }
+    }
+
+    /// Lets go of old events, of topics that nobody used for long, and of old producers' keys.
+    pub(super) fn sweep(&self) {
+        let mut board = lock(&self.board);
+        let now = self.shared.now_ms();
+        for named in board.topics.values() {
+            named.stream.evict_old();
+        }
+        board.forget(|named| {
+            let age = named.stream.rules().history.age;
+            let idle = Duration::from_millis(now.saturating_sub(named.used_ms));
+            named.stream.is_empty() && idle > age
+        });
+        board.forget_producers(now.saturating_sub(PRODUCER_MS));
+    }
+
+    /// The stream of `topic`, made where it is not there.
+    fn stream(&self, board: &mut Board, topic: &Topic) -> Result<Arc<Stream>, Full> {
+        let now = self.shared.now_ms();
+        if let Some(named) = board.topics.get_mut(topic) {
+            named.used_ms = now;
+            return Ok(named.stream.clone());
+        }
+        let stream = match self.make(board, topic) {
+            Ok(stream) => stream,
+            Err(full) => {
+                // Whatever was used last stays longest; whoever comes back to a forgotten one is told of a gap.
+                if !board.forget_idlest() {
+                    return Err(full);
+                }
+                self.make(board, topic)?
+            }
+        };
+        board.topics.insert(
+            topic.clone(),
+            Named {
+                stream: stream.clone(),
+                used_ms: now,
+            },
+        );
+        let watching = board.watching.iter().filter_map(Weak::upgrade);
+        for watching in watching.filter(|watching| watching.wants(topic)) {
+            if let Some(reader) = watching.reader.get() {
+                subscription::join(reader, stream.clone());
+            }
+        }
+        Ok(stream)
+    }
+
+    fn make(&self, board: &Board, topic: &Topic) -> Result<Arc<Stream>, Full> {
+        let rules = self.rules.iter().find(|rules| rules.pattern.matches(topic));
+        let rules = rules.unwrap_or_else(|| TopicRules::fallback());
+        let rules = StreamRules {
+            history: rules.history,
+            slow: rules.slow,
+            start: rules.start,
+            ids: Ids::Backend,
+        };
+        let name = Some(topic.as_str().into());
+        Stream::named(
+            self.shared.clone(),
+            rules,
+            (self.epoch, board.forgotten),
+            name,
+        )
+    }
+}
+
+impl Board {
+    /// Forgets the topics that nobody reads and that are `idle`.
+    fn forget(&mut self, idle: impl Fn(&Named) -> bool) {
+        let forgotten = &mut self.forgotten;
+        self.topics.retain(|_, named| {
+            let keep = named.stream.readers() > 0 || !idle(named);
+            if !keep {
+                *forgotten = (*forgotten).max(named.stream.last());
+            }
+            keep
+        });
+    }
+
+    /// Forgets the topic that was used longest ago, of those that nobody reads; false if there is none.
+    fn forget_idlest(&mut self) -> bool {
+        let unread = self
+            .topics
+            .values()
+            .filter(|named| named.stream.readers() == 0);
+        let Some(oldest) = unread.map(|named| named.used_ms).min() else {
+            return false;
+        };
+        self.forget(|named| named.used_ms <= oldest);
+        true
+    }
+
+    fn remember(&mut self, key: Producer, ids: Vec<EventId>, now: u64) {
+        if self.produced.len() == PRODUCERS
+            && let Some((_, oldest)) = self.produced.pop_front()
+        {
+            self.producers.remove(&oldest);
+        }
+        self.producers.insert(key, ids);
+        self.produced.push_back((now, key));
+    }
+
+    fn forget_producers(&mut self, before: u64) {
+        while let Some((_, key)) = self.produced.pop_front_if(|(at, _)| *at < before) {
+            self.producers.remove(&key);
+        }
+    }
+}
+
+fn lock(board: &Mutex<Board>) -> MutexGuard<'_, Board> {
+    board.lock().unwrap_or_else(PoisonError::into_inner)
+}

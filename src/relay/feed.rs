@@ -1,0 +1,263 @@
+//! Feeds: streams shared from an upstream, one connection for all readers of one URL.
+//!
+//! The first reader opens the feed; a task of its own then keeps the upstream's connection, opens it again when it
+//! drops, and ends when nobody reads any more. An upstream that gives something else than a stream is not
+//! asked again for a moment, and all who wait get that answer.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use dashmap::DashMap;
+use dashmap::mapref::entry::Entry;
+use http::header::{ACCEPT, AUTHORIZATION, COOKIE, IF_MODIFIED_SINCE, IF_NONE_MATCH, RANGE};
+use http::request::Parts;
+use http::{HeaderMap, HeaderName, HeaderValue, Response};
+use sha2::{Digest, Sha256};
+use tokio::sync::watch;
+
+use super::body::Body;
+use super::context::Context;
+use super::feed_source::{self, Template};
+use super::order::Order;
+use super::record::Record;
+use super::refusal::Refusal;
+use super::shared_answer::SharedAnswer;
+use super::streams::Here;
+use super::watch::{self as delivering, Offer, Reading};
+use crate::config::{Route, Share, Start};
+use crate::edge::auth;
+use crate::hub::{Full, Stream, StreamRules};
+
+/// How long an answer that is no stream stands for those who come later.
+pub(super) const ANSWER_STANDS: Duration = Duration::from_secs(1);
+
+/// The id of the last event a client has (WHATWG HTML, §9.2.3).
+pub(super) const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
+
+/// What makes two requests one feed.
+pub(super) type Key = [u8; 32];
+
+/// All feeds.
+#[derive(Debug, Default)]
+pub(super) struct Feeds(DashMap<Key, Arc<Feed>>);
+
+/// What is known of the upstream.
+#[derive(Debug, Clone)]
+pub(super) enum State {
+    /// It has not answered yet.
+    Opening,
+    /// It sends, or did and will again.
+    Live,
+    /// It gave something that is no stream.
+    Answered(Arc<SharedAnswer>),
+}
+
+/// One stream from an upstream.
+#[derive(Debug)]
+pub(super) struct Feed {
+    pub(super) stream: Arc<Stream>,
+    pub(super) state: watch::Sender<State>,
+}
+
+impl Feeds {
+    pub(super) fn sweep(&self) {
+        let open: Vec<_> = self.0.iter().map(|feed| feed.stream.clone()).collect();
+        open.iter().for_each(|stream| stream.evict_old());
+    }
+
+    /// Forgets the feed if nobody reads it; whether it did.
+    pub(super) fn forget_unread(&self, key: &Key) -> bool {
+        self.0
+            .remove_if(key, |_, feed| feed.stream.readers() == 0)
+            .is_some()
+    }
+
+    /// Forgets the feed, whoever reads it.
+    pub(super) fn forget(&self, key: &Key) {
+        self.0.remove(key);
+    }
+}
+
+/// Joins the feed that `order` asks for, opening it where nobody has yet.
+///
+/// # Errors
+///
+/// A [`Refusal`], or `None` when the client has left meanwhile.
+pub(super) async fn join(
+    mut order: Box<Order>,
+    share: &Share,
+    here: &Here,
+    record: &mut Option<Box<Record>>,
+) -> Result<Response<Body>, Option<Refusal>> {
+    let Some(open) = record.as_mut() else {
+        return Err(None);
+    };
+    open.enter(&order.route, 0);
+    let socket = open.socket().clone();
+    let reading = Reading::of(&order.parts).map_err(Some)?;
+    let context = Context::of(&mut order);
+    own_query_removed(&mut order.parts);
+    let key = key(&order, share);
+    let (feed, subscription) = {
+        let feeds = &here.streams.feeds;
+        match feeds.0.entry(key) {
+            Entry::Occupied(known) => {
+                let feed = known.get().clone();
+                let subscription = feed.stream.subscribe(here.worker, &reading.from);
+                (feed, subscription)
+            }
+            Entry::Vacant(place) => {
+                let stream = open_stream(share, here).map_err(|full| Some(Refusal::full(&full)))?;
+                let feed = Arc::new(Feed {
+                    stream,
+                    state: watch::Sender::new(State::Opening),
+                });
+                place.insert(feed.clone());
+                let subscription = feed.stream.subscribe(here.worker, &reading.from);
+                let template = template(order, share);
+                tokio::spawn(feed_source::run(
+                    feed.clone(),
+                    key,
+                    template,
+                    share.clone(),
+                    here.clone(),
+                ));
+                (feed, subscription)
+            }
+        }
+    };
+    let mut state = feed.state.subscribe();
+    let opened = async {
+        let state = state
+            .wait_for(|state| !matches!(state, State::Opening))
+            .await;
+        state.map(|state| state.clone())
+    };
+    let state = tokio::select! {
+        biased;
+        state = opened => state,
+        () = socket.clone().hung_up() => return Err(None),
+        () = super::order::stopped(&socket) => return Err(Some(Refusal::stopping())),
+    };
+    match state {
+        Ok(State::Answered(answer)) => answer.give(&context, record),
+        Ok(State::Live | State::Opening) => {
+            let offer = Offer::subscription(&context);
+            delivering::deliver(context, subscription, reading, offer, record).await
+        }
+        // The source ended without a word: it can only have panicked.
+        Err(_) => Err(Some(Refusal::internal())),
+    }
+}
+
+fn open_stream(share: &Share, here: &Here) -> Result<Arc<Stream>, Full> {
+    here.streams.hub.open(StreamRules {
+        history: share.history,
+        slow: share.slow,
+        // What is polled has a state, and a late reader wants to know it.
+        start: match share.start {
+            Start::Live if share.poll.is_some() => Start::Latest,
+            start => start,
+        },
+        ids: share.ids,
+    })
+}
+
+/// What the upstream is asked, by whoever came first and again when it dropped.
+fn template(order: Box<Order>, share: &Share) -> Template {
+    let Order {
+        route,
+        mut parts,
+        dialect,
+        pool,
+        ..
+    } = *order;
+    let headers = &mut parts.headers;
+    for name in [LAST_EVENT_ID, IF_NONE_MATCH, IF_MODIFIED_SINCE, RANGE] {
+        headers.remove(name);
+    }
+    if share.public {
+        for name in callers_own() {
+            headers.remove(name);
+        }
+    }
+    let accepts = match share.poll {
+        None => HeaderValue::from_static("text/event-stream"),
+        Some(_) => HeaderValue::from_static("application/json, */*;q=0.5"),
+    };
+    headers.insert(ACCEPT, accepts);
+    Template {
+        route,
+        method: parts.method,
+        uri: parts.uri,
+        headers: parts.headers,
+        dialect,
+        pool,
+    }
+}
+
+/// Fields that say who asks: of no use where everybody shares.
+fn callers_own() -> [HeaderName; 8] {
+    [
+        AUTHORIZATION,
+        COOKIE,
+        HeaderName::from_static("x-api-key"),
+        HeaderName::from_static("api-key"),
+        HeaderName::from_static("x-goog-api-key"),
+        HeaderName::from_static("x-forwarded-for"),
+        HeaderName::from_static("forwarded"),
+        HeaderName::from_static("x-real-ip"),
+    ]
+}
+
+/// Query parameters that are for us and not for the upstream.
+fn own_query_removed(parts: &mut Parts) {
+    const OURS: [&str; 4] = ["transport", "cursor", "last_event_id", "after"];
+    let Some(query) = parts.uri.query() else {
+        return;
+    };
+    let kept: Vec<&str> = query
+        .split('&')
+        .filter(|pair| !OURS.contains(&pair.split('=').next().unwrap_or_default()))
+        .collect();
+    let target = if kept.is_empty() {
+        parts.uri.path().to_owned()
+    } else {
+        format!("{}?{}", parts.uri.path(), kept.join("&"))
+    };
+    if let Ok(uri) = target.parse() {
+        parts.uri = uri;
+    }
+}
+
+/// What two requests must have in common to be one feed.
+fn key(order: &Order, share: &Share) -> Key {
+    let route: &Route = &order.route.config;
+    let mut hash = Sha256::new();
+    let mut add = |part: &[u8]| {
+        hash.update((part.len() as u64).to_le_bytes());
+        hash.update(part);
+    };
+    add(route.name.as_bytes());
+    let target = order
+        .parts
+        .uri
+        .path_and_query()
+        .map_or("", |target| target.as_str());
+    add(target.as_bytes());
+    for name in &share.key_headers {
+        add_values(&order.parts.headers, name, &mut add);
+    }
+    if !share.public {
+        add(&auth::identity(order.principal.as_ref(), &order.parts.headers).unwrap_or_default());
+    }
+    hash.finalize().into()
+}
+
+fn add_values(headers: &HeaderMap, name: &HeaderName, add: &mut impl FnMut(&[u8])) {
+    let values: Vec<_> = headers.get_all(name).iter().collect();
+    add(&(values.len() as u64).to_le_bytes());
+    for value in values {
+        add(value.as_bytes());
+    }
+}

@@ -1,0 +1,247 @@
+//! The source of a kept answer: asks the upstream once, and reads the answer to its end, or until nobody wants it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{HeaderMap, StatusCode};
+use tokio::sync::oneshot;
+use tokio::time::{Instant, sleep};
+
+use super::context::Reached;
+use super::generation::{Generation, State};
+use super::order::{self, Order};
+use super::refusal::Refusal;
+use super::streams::Streams;
+use super::tail::{Cut, Tail, TailEnd};
+use crate::config::{OnLeave, ResolvedClocks};
+use crate::dialect::{
+    self, BodyKind, ClientEnd, Ending, Failure, TransportEnd, Verdict, Watcher, body_kind, judge,
+};
+use crate::edge::{credentials, forwarded, hop};
+use crate::hub::{End, Stream};
+use crate::sse::{Frame, Lines, Splitter};
+use crate::upstream::BodyEnd;
+
+/// Where an answer goes that is no stream.
+type Arrival = oneshot::Sender<Result<Reached, Refusal>>;
+
+/// Asks, and reads the answer into the generation's stream.
+pub(super) async fn run(
+    generation: Arc<Generation>,
+    order: Box<Order>,
+    on_leave: OnLeave,
+    streams: Arc<Streams>,
+    give: Arrival,
+) {
+    let started = Instant::now();
+    let clocks = order::clocks_of(&order.route, 0, order.dialect);
+    let mut stop = generation.stop.subscribe();
+    let asked = tokio::select! {
+        biased;
+        asked = order::ask_within_total(order, clocks.total.map(|limit| (started, limit))) => Some(asked),
+        () = unwanted(&generation.stream, on_leave) => None,
+        _ = stop.wait_for(|stop| *stop) => None,
+    };
+    let reached = match asked {
+        Some(Ok(reached)) => reached,
+        Some(Err(refusal)) => return pass(&generation, &streams, Err(refusal), give),
+        None => return pass(&generation, &streams, Err(Refusal::stopped()), give),
+    };
+    let kind = body_kind(&reached.asked.answer.head.headers);
+    if reached.asked.answer.head.status != StatusCode::OK || kind == BodyKind::Opaque {
+        return pass(&generation, &streams, Ok(reached), give);
+    }
+    Source {
+        generation: &generation,
+        streams: &streams,
+        kind,
+    }
+    .read(reached, started, on_leave)
+    .await;
+}
+
+/// What came is no stream: it is the first caller's, and nothing is kept.
+fn pass(
+    generation: &Arc<Generation>,
+    streams: &Streams,
+    what: Result<Reached, Refusal>,
+    give: Arrival,
+) {
+    streams.generations.forget(generation);
+    // The caller may have left.
+    let _ = give.send(what);
+    generation.state.send_replace(State::Passed);
+    generation.ended(End {
+        ending: Ending::Complete,
+        abort: false,
+    });
+}
+
+/// Ends when nobody reads any more, for as long as `on_leave` says.
+async fn unwanted(stream: &Stream, on_leave: OnLeave) {
+    let grace = match on_leave {
+        OnLeave::Finish => return std::future::pending().await,
+        OnLeave::Cancel => Duration::ZERO,
+        OnLeave::Linger(grace) => grace,
+    };
+    loop {
+        stream.deserted().await;
+        if grace.is_zero() {
+            return;
+        }
+        tokio::select! {
+            () = stream.joined() => {}
+            () = sleep(grace) => return,
+        }
+    }
+}
+
+struct Source<'g> {
+    generation: &'g Arc<Generation>,
+    streams: &'g Streams,
+    kind: BodyKind,
+}
+
+impl Source<'_> {
+    async fn read(&self, mut reached: Reached, started: Instant, on_leave: OnLeave) {
+        let generation = self.generation;
+        let clocks: ResolvedClocks = reached.clocks;
+        let headers = self.fields(&mut reached);
+        generation
+            .state
+            .send_replace(State::Live(Arc::new(headers), self.kind));
+        let most = self.streams.hub.largest_event();
+        let cut = match self.kind {
+            BodyKind::Ndjson => Cut::Lines(Lines::new(most)),
+            _ => Cut::Events(Splitter::new(most)),
+        };
+        let mut tail = Tail::new(generation.stream.clone(), cut);
+        tail.watcher = Some(Watcher::new(generation.dialect, self.kind));
+        let mut stop = generation.stop.subscribe();
+        let ended = tokio::select! {
+            biased;
+            end = tail.run(&mut reached.asked.answer.body, &clocks, started) => Ok(end),
+            _ = stop.wait_for(|stop| *stop) => Err(("stopped", "its caller stopped the answer")),
+            () = unwanted(&generation.stream, on_leave) => Err(("deserted", "nobody was reading the answer")),
+        };
+        self.streams.generations.no_longer_in_flight(generation);
+        let watcher = tail
+            .watcher
+            .take()
+            .unwrap_or_else(|| Watcher::new(generation.dialect, self.kind));
+        let (transport, code, message) = match ended {
+            Ok(end) => told(&end),
+            Err((code, message)) => (TransportEnd::Cut, code, message.to_owned()),
+        };
+        let verdict = judge(transport, &watcher);
+        self.finish(verdict, code, &message);
+        let whole = verdict.client == ClientEnd::Clean;
+        tracing::info!(
+            route = %generation.route.config.name,
+            stream = %generation.id,
+            events = tail.events,
+            total_ms = started.elapsed().as_millis() as u64,
+            ending = %verdict.ending,
+            reason = (!whole).then_some(message.as_str()),
+            "a kept answer has ended"
+        );
+    }
+
+    /// Writes the end down, and tells the readers in the dialect where it is not the whole.
+    fn finish(&self, verdict: Verdict, code: &'static str, message: &str) {
+        let generation = self.generation;
+        let failure = Failure {
+            status: 502,
+            code,
+            message,
+            request_id: &generation.id,
+        };
+        let told = match verdict.client {
+            ClientEnd::ErrorEvent => dialect::error_event(generation.dialect, self.kind, &failure)
+                .and_then(|event| frame_of(&event, self.kind)),
+            ClientEnd::Clean | ClientEnd::Abort => None,
+        };
+        let abort = verdict.client != ClientEnd::Clean && told.is_none();
+        if let Some(frame) = told {
+            // Only this task closes the stream.
+            let _ = generation.stream.append(frame, None);
+        }
+        generation.ended(End {
+            ending: verdict.ending,
+            abort,
+        });
+    }
+
+    /// The fields of the answer as its callers get them.
+    fn fields(&self, reached: &mut Reached) -> HeaderMap {
+        let generation = self.generation;
+        let head = &mut reached.asked.answer.head;
+        let mut headers = std::mem::take(&mut head.headers);
+        if let Some(credential) = &generation.route.chain[reached.entry].upstream.credential {
+            credentials::conceal(credential, &mut headers);
+        }
+        forwarded::via(&mut headers, head.version);
+        hop::strip_response(&mut headers);
+        headers.remove(http::header::CONTENT_LENGTH);
+        headers
+    }
+}
+
+/// How the body ended, in the words of the endings, and in ours.
+fn told(end: &TailEnd) -> (TransportEnd, &'static str, String) {
+    match end {
+        TailEnd::Over(Some(BodyEnd::Framed)) => {
+            (TransportEnd::Framed, "upstream_truncated", truncated())
+        }
+        TailEnd::Over(Some(BodyEnd::Closed)) => {
+            (TransportEnd::Closed, "upstream_truncated", truncated())
+        }
+        TailEnd::Over(None) => (TransportEnd::Cut, "upstream_truncated", truncated()),
+        TailEnd::Cut(reason) => (
+            TransportEnd::Cut,
+            "upstream_cut",
+            format!("the upstream's answer broke off: {reason}"),
+        ),
+        TailEnd::TooLarge(fault) => (
+            TransportEnd::Cut,
+            "event_too_large",
+            format!("{fault}, which is what `hub.event` allows"),
+        ),
+        TailEnd::Idle(limit) => (
+            TransportEnd::Cut,
+            "idle_timeout",
+            format!("the upstream sent nothing for {limit:?}"),
+        ),
+        TailEnd::FirstEvent(limit) => (
+            TransportEnd::Cut,
+            "first_event_timeout",
+            format!("no event came within {limit:?}"),
+        ),
+        TailEnd::Total(limit) => (
+            TransportEnd::Cut,
+            "total_timeout",
+            format!("the answer took longer than {limit:?}"),
+        ),
+        TailEnd::Closed => (
+            TransportEnd::Cut,
+            "closed",
+            "the stream was closed".to_owned(),
+        ),
+    }
+}
+
+fn truncated() -> String {
+    "the upstream's answer ended before it was complete".to_owned()
+}
+
+/// The error event as a frame.
+fn frame_of(event: &[u8], kind: BodyKind) -> Option<Frame> {
+    let mut found = None;
+    let mut take = |block: crate::sse::Block| found = block.frame;
+    // It is small: no bound is reached.
+    let fed = match kind {
+        BodyKind::Ndjson => Lines::new(event.len()).feed(event, &mut take),
+        _ => Splitter::new(event.len()).feed(event, &mut take),
+    };
+    fed.ok().and(found)
+}

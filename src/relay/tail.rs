@@ -1,0 +1,158 @@
+//! An upstream's body, read into a stream for as long as it lasts.
+
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::time::{Instant, timeout_at};
+
+use crate::config::ResolvedClocks;
+use crate::dialect::Watcher;
+use crate::hub::Stream;
+use crate::sse::{Block, Lines, Splitter, TooLarge};
+use crate::upstream::{AnswerBody, BodyEnd, Piece, Reason};
+
+/// How a body's events are told apart.
+#[derive(Debug)]
+pub(super) enum Cut {
+    /// An event stream.
+    Events(Splitter),
+    /// A line an event.
+    Lines(Lines),
+}
+
+/// Why there is no more.
+#[derive(Debug)]
+pub(super) enum TailEnd {
+    /// The body has ended.
+    Over(Option<BodyEnd>),
+    /// It broke off.
+    Cut(Reason),
+    /// An event is too large to be kept.
+    TooLarge(TooLarge),
+    /// Nothing came for so long.
+    Idle(Duration),
+    /// No event came for so long.
+    FirstEvent(Duration),
+    /// It took longer than this.
+    Total(Duration),
+    /// The stream was closed by somebody else.
+    Closed,
+}
+
+/// Reads a body into a stream.
+pub(super) struct Tail {
+    stream: Arc<Stream>,
+    cut: Cut,
+    /// The id the upstream gave last; to be shown to it when it is asked again.
+    pub(super) last_id: Option<Arc<str>>,
+    /// How long the upstream wants its clients to wait before they come again.
+    pub(super) retry: Option<Duration>,
+    /// Looks at the bytes, where it has to be known how the answer ends.
+    pub(super) watcher: Option<Watcher>,
+    /// Events appended.
+    pub(super) events: u64,
+}
+
+impl Tail {
+    pub(super) fn new(stream: Arc<Stream>, cut: Cut) -> Self {
+        Self {
+            stream,
+            cut,
+            last_id: None,
+            retry: None,
+            watcher: None,
+            events: 0,
+        }
+    }
+
+    /// Reads until there is no more. `started` is when the clocks of the whole began.
+    pub(super) async fn run(
+        &mut self,
+        body: &mut AnswerBody,
+        clocks: &ResolvedClocks,
+        started: Instant,
+    ) -> TailEnd {
+        loop {
+            let (due, why) = self.due(clocks, started);
+            let piece = poll_fn(|cx| body.poll_piece(cx));
+            let piece = match due {
+                None => piece.await,
+                Some(due) => match timeout_at(due, piece).await {
+                    Ok(piece) => piece,
+                    Err(_) => return why,
+                },
+            };
+            match piece {
+                Some(Ok(Piece::Data(data))) => {
+                    if let Err(end) = self.take(&data) {
+                        return end;
+                    }
+                }
+                Some(Ok(Piece::Trailers(_))) => {}
+                Some(Err(reason)) => return TailEnd::Cut(reason),
+                None => {
+                    self.finish();
+                    return TailEnd::Over(body.end());
+                }
+            }
+        }
+    }
+
+    /// What is due first, and what it would mean.
+    fn due(&self, clocks: &ResolvedClocks, started: Instant) -> (Option<Instant>, TailEnd) {
+        let first = clocks.first_event.filter(|_| self.events == 0);
+        let limits = [
+            clocks
+                .idle
+                .map(|idle| (Instant::now() + idle, TailEnd::Idle(idle))),
+            first.map(|limit| (started + limit, TailEnd::FirstEvent(limit))),
+            clocks
+                .total
+                .map(|limit| (started + limit, TailEnd::Total(limit))),
+        ];
+        let next = limits.into_iter().flatten().min_by_key(|(at, _)| *at);
+        next.map_or((None, TailEnd::Closed), |(at, why)| (Some(at), why))
+    }
+
+    fn take(&mut self, data: &Bytes) -> Result<(), TailEnd> {
+        if let Some(watcher) = &mut self.watcher {
+            watcher.feed(data);
+        }
+        let mut open = true;
+        let (stream, events) = (&self.stream, &mut self.events);
+        let (last_id, retry) = (&mut self.last_id, &mut self.retry);
+        let mut append = |block: Block| {
+            if let Some(id) = block.id {
+                *last_id = Some(Arc::from(id)).filter(|id: &Arc<str>| !id.is_empty());
+            }
+            if let Some(millis) = block.retry {
+                *retry = Some(Duration::from_millis(millis));
+            }
+            if let Some(frame) = block.frame {
+                *events += 1;
+                open &= stream.append(frame, last_id.clone()).is_ok();
+            }
+        };
+        let fed = match &mut self.cut {
+            Cut::Events(splitter) => splitter.feed(data, &mut append),
+            Cut::Lines(lines) => lines.feed(data, &mut append),
+        };
+        fed.map_err(TailEnd::TooLarge)?;
+        if open { Ok(()) } else { Err(TailEnd::Closed) }
+    }
+
+    /// A last line may have no end.
+    fn finish(&mut self) {
+        if let Cut::Lines(lines) = &mut self.cut {
+            let stream = &self.stream;
+            lines.finish(&mut |block| {
+                if let Some(frame) = block.frame {
+                    // A closed stream wants it no more.
+                    let _ = stream.append(frame, None);
+                }
+            });
+        }
+    }
+}

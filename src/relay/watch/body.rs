@@ -1,0 +1,291 @@
+//! The body of an answer that delivers a subscription: what the log has, then what comes.
+//!
+//! While the reader has nothing to read it is parked, and what comes is written past this body, by the hub's
+//! herald; the body is then asked only when a timer is due, the client is gone, or the herald cannot write.
+
+use std::future::Future;
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use http::Version;
+use http_body::Frame;
+use tokio::task::coop::unconstrained;
+use tokio::time::{Instant, Sleep};
+
+use crate::delivery::{self, Encoding, Item};
+use crate::dialect::Ending;
+use crate::hub::{End, Next, Subscription};
+use crate::relay::direct::Aborted;
+use crate::relay::record::{Outcome, Record};
+
+/// The least time an EventSource waits before it comes back when it was sent away, and what is added by chance.
+const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(4));
+
+type HungUp = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// What a delivery needs besides its subscription.
+#[derive(Debug)]
+pub(in crate::relay) struct Terms {
+    /// How events are written.
+    pub(in crate::relay) encoding: Encoding,
+    /// What is sent before the first event.
+    pub(in crate::relay) opening: Bytes,
+    /// A heartbeat after so much silence.
+    pub(in crate::relay) heartbeat: Option<Duration>,
+    /// What a heartbeat is.
+    pub(in crate::relay) beat: &'static [u8],
+    /// When the subscription is over, whatever comes.
+    pub(in crate::relay) until: Option<Instant>,
+    /// Whether events alone end it: an answer to a question, not a subscription that is come back to.
+    pub(in crate::relay) finite: bool,
+}
+
+/// A subscription on its way to a client.
+pub(in crate::relay) struct Watch {
+    subscription: Subscription,
+    terms: Terms,
+    state: State,
+    /// Fires when something may be due.
+    timer: Option<Pin<Box<Sleep>>>,
+    /// When something was last handed out or written past.
+    beaten: Instant,
+    /// Bytes written past this body when it was last asked.
+    seen: (u64, u64),
+    hung_up: Option<HungUp>,
+    /// Events handed out by this body.
+    events: u64,
+    record: Box<Record>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    Opening,
+    Open,
+    Over,
+    Aborting { turned: bool },
+}
+
+impl std::fmt::Debug for Watch {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Watch")
+            .field("state", &self.state)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Watch {
+    /// Delivers `subscription` on `terms`.
+    pub(in crate::relay) fn new(
+        subscription: Subscription,
+        terms: Terms,
+        record: Box<Record>,
+    ) -> Self {
+        Self {
+            subscription,
+            terms,
+            state: State::Opening,
+            timer: None,
+            beaten: Instant::now(),
+            seen: (0, 0),
+            hung_up: None,
+            events: 0,
+            record,
+        }
+    }
+
+    /// The next frame for the client.
+    pub(in crate::relay) fn poll_frame(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Aborted>>> {
+        loop {
+            match self.state {
+                State::Opening => {
+                    self.state = State::Open;
+                    let opening = std::mem::take(&mut self.terms.opening);
+                    if !opening.is_empty() {
+                        return self.hand_out(opening);
+                    }
+                }
+                State::Open => {}
+                State::Over => return Poll::Ready(None),
+                State::Aborting { .. } => return self.poll_abort(cx),
+            }
+            self.note_written();
+            if self.record.socket().is_stopping() {
+                return self.send_away("the gateway ends");
+            }
+            match self.subscription.poll_next(cx) {
+                Poll::Ready(next) => {
+                    if let Some(bytes) = self.render(next) {
+                        return self.hand_out(bytes);
+                    }
+                }
+                Poll::Pending => match self.poll_due(cx) {
+                    Poll::Ready(Some(bytes)) => return self.hand_out(bytes),
+                    Poll::Ready(None) => {}
+                    Poll::Pending => return Poll::Pending,
+                },
+            }
+        }
+    }
+
+    /// Whether nothing more will be handed out.
+    pub(in crate::relay) fn is_over(&self) -> bool {
+        self.state == State::Over
+    }
+
+    fn hand_out(&mut self, bytes: Bytes) -> Poll<Option<Result<Frame<Bytes>, Aborted>>> {
+        self.beaten = Instant::now();
+        self.record.add_bytes(bytes.len());
+        Poll::Ready(Some(Ok(Frame::data(bytes))))
+    }
+
+    /// The bytes of what comes next; none where it changed the state alone.
+    fn render(&mut self, next: Next) -> Option<Bytes> {
+        let mut bytes = BytesMut::new();
+        match next {
+            Next::Events(entries) => {
+                for entry in &entries {
+                    let id = self.subscription.shown(entry);
+                    let item = Item {
+                        id: &id,
+                        frame: &entry.frame,
+                    };
+                    delivery::encode(self.terms.encoding, item, &mut bytes);
+                }
+                self.events += entries.len() as u64;
+                self.count_events();
+                if self.terms.finite && self.subscription.is_over() {
+                    // With its last events the end goes out in the same write.
+                    if let Some(Next::End(end)) = self.subscription.read() {
+                        self.end(end);
+                    }
+                }
+            }
+            Next::Gap(gap) => {
+                if let Some(frame) = super::gap::frame(&gap) {
+                    let id = gap.id.to_string();
+                    let item = Item {
+                        id: &id,
+                        frame: &frame,
+                    };
+                    delivery::encode(self.terms.encoding, item, &mut bytes);
+                }
+            }
+            Next::End(end) => self.end(end),
+            Next::Lagged => {
+                self.record.reason = Some("the client was too slow for what is kept".into());
+                self.record.outcome = Outcome::Stalled;
+                self.state = State::Over;
+            }
+        }
+        (!bytes.is_empty()).then(|| bytes.freeze())
+    }
+
+    fn end(&mut self, end: End) {
+        self.record.outcome = Outcome::Ended(end.ending);
+        self.state = if end.abort {
+            State::Aborting { turned: false }
+        } else {
+            State::Over
+        };
+    }
+
+    /// Ends a subscription that its client will come back to, not all clients at once.
+    fn send_away(&mut self, why: &str) -> Poll<Option<Result<Frame<Bytes>, Aborted>>> {
+        self.record.reason = Some(why.into());
+        self.record.outcome = Outcome::Ended(Ending::Complete);
+        self.state = State::Over;
+        if self.terms.encoding != Encoding::Sse {
+            return Poll::Ready(None);
+        }
+        let retry = RETRY.0 + RETRY.1.mul_f64(fastrand::f64());
+        self.hand_out(format!("retry: {}\n\n", retry.as_millis()).into())
+    }
+
+    /// Takes into account what the herald wrote.
+    fn note_written(&mut self) {
+        let written = self.subscription.written();
+        if written != self.seen {
+            self.record
+                .add_bytes(usize::try_from(written.1 - self.seen.1).unwrap_or(0));
+            self.seen = written;
+            self.count_events();
+            // When exactly is not known: the next heartbeat comes early rather than late.
+        }
+    }
+
+    fn count_events(&mut self) {
+        self.record.set_events(self.events + self.seen.0);
+    }
+
+    /// What is due because there is nothing to read.
+    fn poll_due(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
+        if self.poll_hung_up(cx).is_ready() {
+            self.state = State::Aborting { turned: true };
+            return Poll::Ready(None);
+        }
+        loop {
+            let now = Instant::now();
+            if self.terms.until.is_some_and(|until| until <= now) {
+                self.record.outcome = Outcome::Ended(Ending::Complete);
+                self.record.reason = Some("the subscription was as old as it may be".into());
+                self.state = State::Over;
+                return Poll::Ready(None);
+            }
+            let beat = self.terms.heartbeat.map(|every| self.beaten + every);
+            if beat.is_some_and(|beat| beat <= now) {
+                self.beaten = now;
+                self.record.heartbeats += 1;
+                return Poll::Ready(Some(Bytes::from_static(self.terms.beat)));
+            }
+            let Some(due) = beat.into_iter().chain(self.terms.until).min() else {
+                return Poll::Pending;
+            };
+            let timer = self
+                .timer
+                .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(due)));
+            if timer.deadline() > due || timer.is_elapsed() {
+                timer.as_mut().reset(due);
+            }
+            // Refused for want of budget, it would not be set, and never be asked again.
+            if pin!(unconstrained(timer.as_mut())).poll(cx).is_pending() {
+                return Poll::Pending;
+            }
+        }
+    }
+
+    fn poll_hung_up(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.hung_up.is_some() {
+            let gone = self.record.socket().is_hung_up();
+            return if gone { Poll::Ready(()) } else { Poll::Pending };
+        }
+        let waiting: HungUp = Box::pin(self.record.socket().clone().hung_up());
+        self.hung_up.insert(waiting).as_mut().poll(cx)
+    }
+
+    fn poll_abort(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Aborted>>> {
+        if self.state == (State::Aborting { turned: false }) {
+            self.state = State::Aborting { turned: true };
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        if self.record.socket().is_blocked() && self.poll_hung_up(cx).is_pending() {
+            return Poll::Pending;
+        }
+        if self.record.version() == Version::HTTP_10 {
+            self.record.socket().reset_on_close();
+        }
+        self.state = State::Over;
+        Poll::Ready(Some(Err(Aborted)))
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        self.note_written();
+    }
+}
