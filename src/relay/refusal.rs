@@ -112,7 +112,11 @@ impl Refusal {
 
     /// Nobody wanted the answer any more before it began.
     pub(super) fn stopped() -> Self {
-        Self::new(StatusCode::CONFLICT, "stopped", "the answer was stopped before it began")
+        Self::new(
+            StatusCode::CONFLICT,
+            "stopped",
+            "the answer was stopped before it began",
+        )
     }
 
     /// Something that cannot be, was.
