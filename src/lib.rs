@@ -27,7 +27,7 @@
 //! | 4 | [`server`]: sockets, connections, the pipeline · [`admin`]: health, metrics · [`demo`]: the backend inside |
 //! | 3 | [`relay`]: the life of one request |
 //! | 2 | [`edge`]: callers, forwarding · [`upstream`]: endpoints, connections, the HTTP/1.1 client · [`delivery`]: the client's socket, heartbeats |
-//! | 1 | [`dialect`]: model APIs · [`router`]: request head → route |
+//! | 1 | [`dialect`]: model APIs · [`router`]: request head → route · [`store`]: a stream's newest events |
 //! | 0 | [`sse`]: bytes → events · [`metrics`]: registry · [`config`]: TOML → checked values |
 //!
 //! # Words
@@ -49,4 +49,5 @@ pub mod relay;
 pub mod router;
 pub mod server;
 pub mod sse;
+pub mod store;
 pub mod upstream;

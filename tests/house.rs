@@ -10,7 +10,7 @@ use std::path::Path;
 /// The rooms by level. A room imports only from lower levels.
 const LEVELS: &[&[&str]] = &[
     &["sse", "metrics", "config"],
-    &["dialect", "router"],
+    &["dialect", "router", "store"],
     &["edge", "upstream", "delivery"],
     &["relay"],
     &["server", "admin", "demo"],
@@ -46,11 +46,12 @@ const IMPORTS: &[(&str, &[&str])] = &[
         ],
     ),
     ("sse", &[]),
+    ("store", &["sse"]),
     ("upstream", &["config"]),
 ];
 
 /// These take bytes and the time, and are tested with neither a runtime nor a server.
-const PURE: &[&str] = &["sse", "dialect", "router", "config"];
+const PURE: &[&str] = &["sse", "dialect", "router", "config", "store"];
 
 /// Names that say nothing about a job.
 const NAMELESS: &[&str] = &[
