@@ -1,7 +1,9 @@
 //! Delivery: bytes onto a client's connection, and what can be told of the client.
 
 mod heartbeat;
+mod outlet;
 mod socket;
 
 pub use heartbeat::{Silence, SilenceClock};
+pub use outlet::{Direct, Framing, chunk};
 pub use socket::{ClientIo, Phase, Socket};
