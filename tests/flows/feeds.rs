@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use crate::support::client::Answer;
 use crate::support::{
     Ask, Backend, Client, Ended, Gateway, Peer, Reader, gateway, toml, until, wire,
 };
@@ -11,14 +10,14 @@ use crate::support::{
 const A_MOMENT: Duration = Duration::from_millis(300);
 
 /// A peer that has begun an event stream.
-async fn streaming(backend: &Backend) -> Peer {
+pub(super) async fn streaming(backend: &Backend) -> Peer {
     let (mut peer, _) = backend.request().await;
     peer.send(wire::event_stream()).await;
     peer
 }
 
 /// A gateway with one shared route, its backend, a reader, and the peer that feeds it.
-async fn reading(share: &str) -> (Gateway, Backend, Reader, Peer) {
+pub(super) async fn reading(share: &str) -> (Gateway, Backend, Reader, Peer) {
     let backend = Backend::listen().await;
     let gateway = gateway(&backend, share).await;
     let client = gateway.asking(&Ask::get("/prices")).await;
@@ -27,7 +26,7 @@ async fn reading(share: &str) -> (Gateway, Backend, Reader, Peer) {
 }
 
 /// One more reader of the same feed.
-async fn another(gateway: &Gateway, fields: &[&str]) -> Reader {
+pub(super) async fn another(gateway: &Gateway, fields: &[&str]) -> Reader {
     let ask = fields
         .iter()
         .fold(Ask::get("/prices"), |ask, field| ask.field(field));

@@ -7,6 +7,7 @@ mod commands;
 mod connections;
 mod crates;
 mod demo;
+mod feed_sources;
 mod feeds;
 mod fields;
 mod heartbeat;
