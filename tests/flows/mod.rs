@@ -7,6 +7,8 @@ mod commands;
 mod connections;
 mod crates;
 mod demo;
+mod feed_sources;
+mod feeds;
 mod fields;
 mod heartbeat;
 mod ordinary;
