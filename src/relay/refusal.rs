@@ -98,7 +98,7 @@ impl Refusal {
 
     /// There is no such kept answer, or it is somebody else's: nobody learns which.
     pub fn no_stream() -> Self {
-        let message = "there is no such stream: it never was, is no longer kept, or is not yours";
+        let message = "there is no such stream: it never was, is no longer kept, or is not yours (show the key that it was asked for with)";
         Self::new(StatusCode::NOT_FOUND, "no_stream", message)
     }
 

@@ -22,7 +22,7 @@ use tower::{Layer, ServiceExt};
 use tower_http::cors::CorsLayer;
 
 use super::{acceptable, refusal};
-use crate::config::{Dialect, DialectChoice};
+use crate::config::{Allow, Dialect, DialectChoice};
 use crate::delivery::Socket;
 use crate::dialect::{self, BodyFault, Facts};
 use crate::edge::auth::{self, Denied, Principal};
@@ -396,8 +396,11 @@ impl Call {
     ) -> Result<(), Refusal> {
         let Some(record) = record else { return Ok(()) };
         let route = order.route.config.clone();
-        let principal = auth::authenticate(&route.allow, &route.credentials_in, &mut order.parts)
-            .map_err(unauthenticated)?;
+        let principal = match order.visit.is_some() {
+            true => visitor(order)?,
+            false => auth::authenticate(&route.allow, &route.credentials_in, &mut order.parts)
+                .map_err(unauthenticated)?,
+        };
         record.principal = principal.as_ref().map(Principal::shown);
         order.principal = principal;
         let headers = &mut order.parts.headers;
@@ -523,6 +526,22 @@ fn unrouted(found: &Found<'_>, parts: &Parts) -> Refusal {
         Ok(value) => refusal.with(ALLOW, value),
         Err(_) => refusal,
     }
+}
+
+/// Who asks for a kept answer: somebody whom its route lets in, or who may watch the answers of others there.
+/// Whoever is neither learns nothing, not even that there is such an answer.
+fn visitor(order: &mut Order) -> Result<Option<Principal>, Refusal> {
+    let route = order.route.config.clone();
+    let places = &route.credentials_in;
+    if let (Some(visit), Some(resume)) = (&mut order.visit, &route.resume)
+        && matches!(resume.watch, Allow::Callers(..))
+        && auth::admits(&resume.watch, places, &order.parts).is_ok()
+    {
+        visit.watches = true;
+        return auth::authenticate(&resume.watch, places, &mut order.parts)
+            .map_err(unauthenticated);
+    }
+    auth::authenticate(&route.allow, places, &mut order.parts).map_err(|_| Refusal::no_stream())
 }
 
 /// Refuses a caller whom none of the routes would let in, before its body is held.
