@@ -12,7 +12,9 @@ use super::elements;
 
 /// Whether the client asks to switch to WebSocket (RFC 6455 §4.2.1).
 pub fn asks_for_websocket(headers: &HeaderMap) -> bool {
-    let named = |name, wanted: &[u8]| elements(headers, &name).any(|part| part.eq_ignore_ascii_case(wanted));
+    let named = |name, wanted: &[u8]| {
+        elements(headers, &name).any(|part| part.eq_ignore_ascii_case(wanted))
+    };
     named(http::header::UPGRADE, b"websocket") && named(http::header::CONNECTION, b"upgrade")
 }
 

@@ -88,7 +88,9 @@ impl Watching {
     /// No more topics are joined once this returns.
     pub(super) fn end(&self) {
         let mut board = lock(&self.board);
-        board.watching.retain(|watching| !std::ptr::eq(watching.as_ptr(), self));
+        board
+            .watching
+            .retain(|watching| !std::ptr::eq(watching.as_ptr(), self));
     }
 
     fn wants(&self, topic: &Topic) -> bool {
@@ -149,7 +151,12 @@ impl Topics {
     /// # Errors
     ///
     /// [`Full`] when a topic is not there yet and there are as many streams as there may be.
-    pub fn subscribe(&self, worker: usize, patterns: &[TopicPattern], from: &From) -> Result<Subscription, Full> {
+    pub fn subscribe(
+        &self,
+        worker: usize,
+        patterns: &[TopicPattern],
+        from: &From,
+    ) -> Result<Subscription, Full> {
         let mut board = lock(&self.board);
         let mut streams: Vec<Arc<Stream>> = Vec::new();
         let mut open = Vec::new();
@@ -252,7 +259,12 @@ impl Topics {
             ids: Ids::Backend,
         };
         let name = Some(topic.as_str().into());
-        Stream::named(self.shared.clone(), rules, (self.epoch, board.forgotten), name)
+        Stream::named(
+            self.shared.clone(),
+            rules,
+            (self.epoch, board.forgotten),
+            name,
+        )
     }
 }
 
@@ -271,7 +283,10 @@ impl Board {
 
     /// Forgets the topic that was used longest ago, of those that nobody reads; false if there is none.
     fn forget_idlest(&mut self) -> bool {
-        let unread = self.topics.values().filter(|named| named.stream.readers() == 0);
+        let unread = self
+            .topics
+            .values()
+            .filter(|named| named.stream.readers() == 0);
         let Some(oldest) = unread.map(|named| named.used_ms).min() else {
             return false;
         };

@@ -168,15 +168,17 @@ impl<'s> Round<'s> {
     fn is_alone(&self, reader: &Reader, position: u64) -> bool {
         let joined = reader.joined();
         joined.len() <= MANY
-            && joined
-                .iter()
-                .all(|joined| std::ptr::eq(&*joined.stream, self.stream) || joined.stream.last() <= position)
+            && joined.iter().all(|joined| {
+                std::ptr::eq(&*joined.stream, self.stream) || joined.stream.last() <= position
+            })
     }
 
     /// The bytes for readers at `position`; none where events are missing, or not to be encoded at once.
     fn batch(&mut self, position: u64, outlet: &Outlet) -> Option<&Batch> {
         let fits = |batch: &Batch| {
-            batch.after == position && batch.encoding == outlet.encoding && batch.framing == outlet.framing
+            batch.after == position
+                && batch.encoding == outlet.encoding
+                && batch.framing == outlet.framing
         };
         if let Some(known) = self.batches.iter().position(fits) {
             return self.batches.get(known);
@@ -194,7 +196,10 @@ impl<'s> Round<'s> {
         if read.missed.is_some() {
             return None;
         }
-        let upto = read.entries.iter().take_while(|entry| entry.position <= self.last);
+        let upto = read
+            .entries
+            .iter()
+            .take_while(|entry| entry.position <= self.last);
         let ids = (self.stream.epoch(), self.stream.shown_ids());
         let mut plain = BytesMut::new();
         let mut events = 0;

@@ -49,11 +49,15 @@ impl Limits {
     pub(super) fn weigh(&self, added: usize, freed: usize) -> usize {
         let before = self.bytes.fetch_add(added, Ordering::Relaxed) + added;
         let now = if freed > 0 {
-            self.bytes.fetch_sub(freed, Ordering::Relaxed).saturating_sub(freed)
+            self.bytes
+                .fetch_sub(freed, Ordering::Relaxed)
+                .saturating_sub(freed)
         } else {
             before
         };
-        self.series.bytes.set(i64::try_from(now).unwrap_or(i64::MAX));
+        self.series
+            .bytes
+            .set(i64::try_from(now).unwrap_or(i64::MAX));
         now.saturating_sub(self.most_bytes)
     }
 

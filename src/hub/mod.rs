@@ -64,7 +64,12 @@ impl Shared {
 
 impl Hub {
     /// A hub for `workers` workers.
-    pub fn new(bounds: &config::Hub, rules: Vec<Arc<config::TopicRules>>, workers: usize, series: HubSeries) -> Arc<Self> {
+    pub fn new(
+        bounds: &config::Hub,
+        rules: Vec<Arc<config::TopicRules>>,
+        workers: usize,
+        series: HubSeries,
+    ) -> Arc<Self> {
         let shared = Arc::new(Shared {
             limits: Limits::new(bounds, series.clone()),
             bells: (0..workers).map(|_| Bell::default()).collect(),

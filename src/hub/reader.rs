@@ -111,7 +111,11 @@ impl Reader {
     /// Has the reader read by itself.
     pub(super) fn wake(&self) {
         self.unpark();
-        let waker = self.waker.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let waker = self
+            .waker
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
         if let Some(waker) = waker {
             waker.wake();
         }

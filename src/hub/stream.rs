@@ -123,7 +123,11 @@ impl Stream {
     /// # Errors
     ///
     /// [`Ended`] when nothing more may come.
-    pub fn append(self: &Arc<Self>, frame: Frame, alias: Option<Arc<str>>) -> Result<EventId, Ended> {
+    pub fn append(
+        self: &Arc<Self>,
+        frame: Frame,
+        alias: Option<Arc<str>>,
+    ) -> Result<EventId, Ended> {
         let mut kept = self.kept();
         if kept.end.is_some() {
             return Err(Ended);
@@ -207,12 +211,20 @@ impl Stream {
     /// Waits until nobody reads.
     pub async fn deserted(&self) {
         // The sender is ours: it cannot be gone.
-        let _ = self.readers.subscribe().wait_for(|readers| *readers == 0).await;
+        let _ = self
+            .readers
+            .subscribe()
+            .wait_for(|readers| *readers == 0)
+            .await;
     }
 
     /// Waits until somebody reads.
     pub async fn joined(&self) {
-        let _ = self.readers.subscribe().wait_for(|readers| *readers > 0).await;
+        let _ = self
+            .readers
+            .subscribe()
+            .wait_for(|readers| *readers > 0)
+            .await;
     }
 
     /// Lets go of events that are too old.

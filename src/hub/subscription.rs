@@ -66,7 +66,12 @@ impl Stream {
 
 impl Subscription {
     /// A subscription to `streams`, of which there is at least one unless `board` is given.
-    pub(super) fn begin(worker: usize, streams: Vec<Arc<Stream>>, from: &From, board: Option<Numbering>) -> Self {
+    pub(super) fn begin(
+        worker: usize,
+        streams: Vec<Arc<Stream>>,
+        from: &From,
+        board: Option<Numbering>,
+    ) -> Self {
         let (epoch, last) = match (&board, streams.first()) {
             (Some(board), _) => (board.epoch, board.watermark.load(Ordering::SeqCst)),
             (None, Some(stream)) => (stream.epoch(), stream.last()),
@@ -191,12 +196,19 @@ impl Subscription {
                 continue;
             }
             let read = stream.kept().log.after(position, BATCH);
-            let missed = read.missed.map_or(0, |missed| missed.through).max(stream.floor());
+            let missed = read
+                .missed
+                .map_or(0, |missed| missed.through)
+                .max(stream.floor());
             if missed > position && missed > joined.reported && !self.quiet {
                 joined.reported = missed;
                 return Some(self.missed_topic(stream, position, missed));
             }
-            if let Some(last) = read.entries.last().filter(|last| last.position < stream.last()) {
+            if let Some(last) = read
+                .entries
+                .last()
+                .filter(|last| last.position < stream.last())
+            {
                 upto = upto.min(last.position);
             }
             found.extend(read.entries);
@@ -227,7 +239,9 @@ impl Subscription {
     fn has_news(&self) -> bool {
         let position = self.reader.position();
         let joined = self.reader.joined();
-        joined.iter().any(|joined| joined.stream.last() > position || joined.stream.has_ended())
+        joined
+            .iter()
+            .any(|joined| joined.stream.last() > position || joined.stream.has_ended())
     }
 
     /// Where it stands: the id to resume after.
@@ -254,7 +268,9 @@ impl Subscription {
         let joined = self.reader.joined();
         self.watermark.is_none()
             && self.pending.is_none()
-            && joined.iter().all(|joined| joined.stream.has_ended() && joined.stream.last() <= position)
+            && joined
+                .iter()
+                .all(|joined| joined.stream.has_ended() && joined.stream.last() <= position)
     }
 }
 
@@ -372,7 +388,10 @@ fn begin(streams: &[Arc<Stream>], from: &From, (epoch, last): (Epoch, u64), star
 
 /// The newest event whose source called it `alias`.
 fn find(streams: &[Arc<Stream>], alias: &str) -> Option<u64> {
-    streams.iter().filter_map(|stream| stream.kept().log.find(alias)).max()
+    streams
+        .iter()
+        .filter_map(|stream| stream.kept().log.find(alias))
+        .max()
 }
 
 /// The position of the newest event that is kept.

@@ -93,7 +93,9 @@ async fn unread(feed: &Feed, key: &Key, grace: Option<Duration>, here: &Here) {
     };
     loop {
         feed.stream.deserted().await;
-        let back = tokio::time::timeout(grace, feed.stream.joined()).await.is_ok();
+        let back = tokio::time::timeout(grace, feed.stream.joined())
+            .await
+            .is_ok();
         if !back && here.streams.feeds.forget_unread(key) {
             return;
         }
@@ -143,7 +145,9 @@ impl Source<'_> {
 
     /// Gives everybody who waits, or reads, the upstream's answer.
     fn answer(&self, answer: SharedAnswer) {
-        self.feed.state.send_replace(State::Answered(Arc::new(answer)));
+        self.feed
+            .state
+            .send_replace(State::Answered(Arc::new(answer)));
         self.feed.stream.close(End {
             ending: Ending::Complete,
             abort: false,
@@ -155,7 +159,9 @@ impl Source<'_> {
     }
 
     async fn attempt(&self, last_id: &mut Option<Arc<str>>) -> Attempt {
-        let shown = last_id.as_deref().and_then(|id| HeaderValue::from_str(id).ok());
+        let shown = last_id
+            .as_deref()
+            .and_then(|id| HeaderValue::from_str(id).ok());
         let order = self.template.order(shown.map(|id| (LAST_EVENT_ID, id)));
         let started = Instant::now();
         let mut reached = match order::ask_for_events(order).await {
@@ -184,7 +190,9 @@ impl Source<'_> {
             total: None,
             ..reached.clocks
         };
-        let end = tail.run(&mut reached.asked.answer.body, &clocks, started).await;
+        let end = tail
+            .run(&mut reached.asked.answer.body, &clocks, started)
+            .await;
         *last_id = tail.last_id;
         if !matches!(end, TailEnd::Over(_)) {
             tracing::info!(route = %self.template.route.config.name, ?end, "a feed's upstream dropped");
@@ -219,7 +227,9 @@ impl Source<'_> {
         let mut known: Option<String> = None;
         loop {
             ticks.tick().await;
-            let order = self.template.order(etag.clone().map(|etag| (IF_NONE_MATCH, etag)));
+            let order = self
+                .template
+                .order(etag.clone().map(|etag| (IF_NONE_MATCH, etag)));
             let answer = match order::ask_for_document(order).await {
                 Err(refusal) => SharedAnswer::Refused(refusal),
                 Ok(mut reached) => {
@@ -266,6 +276,9 @@ impl Source<'_> {
 
 /// Whether an upstream may well answer otherwise a little later.
 fn is_transient(status: StatusCode) -> bool {
-    status.is_server_error() || matches!(status, StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS)
+    status.is_server_error()
+        || matches!(
+            status,
+            StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS
+        )
 }
-

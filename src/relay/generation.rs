@@ -92,16 +92,26 @@ impl Generation {
     /// Notes that nothing more will come.
     pub(super) fn ended(&self, end: End) {
         self.stream.close(end);
-        *self.ended.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(Instant::now());
+        *self
+            .ended
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner) = Some(Instant::now());
     }
 
     fn age_after_end(&self) -> Option<Duration> {
-        let ended = *self.ended.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let ended = *self
+            .ended
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
         ended.map(|at| at.elapsed())
     }
 
     fn keep(&self) -> Duration {
-        self.route.config.resume.as_ref().map_or(Duration::ZERO, |resume| resume.keep)
+        self.route
+            .config
+            .resume
+            .as_ref()
+            .map_or(Duration::ZERO, |resume| resume.keep)
     }
 
     /// Whether a caller may read it.
@@ -113,10 +123,17 @@ impl Generation {
 impl Generations {
     /// Forgets what was kept long enough.
     pub(super) fn sweep(&self) {
-        let known: Vec<_> = self.by_id.iter().map(|entry| entry.value().clone()).collect();
+        let known: Vec<_> = self
+            .by_id
+            .iter()
+            .map(|entry| entry.value().clone())
+            .collect();
         for generation in known {
             generation.stream.evict_old();
-            if generation.age_after_end().is_some_and(|age| age > generation.keep()) {
+            if generation
+                .age_after_end()
+                .is_some_and(|age| age > generation.keep())
+            {
                 self.forget(&generation);
             }
         }
@@ -125,14 +142,16 @@ impl Generations {
     pub(super) fn forget(&self, generation: &Arc<Generation>) {
         self.by_id.remove(&generation.id);
         for key in &generation.keys {
-            self.by_key.remove_if(key, |_, known| Arc::ptr_eq(known, generation));
+            self.by_key
+                .remove_if(key, |_, known| Arc::ptr_eq(known, generation));
         }
     }
 
     /// What is identical to it is asked anew from now on.
     pub(super) fn no_longer_in_flight(&self, generation: &Arc<Generation>) {
-        self.by_key
-            .remove_if(&in_flight(generation), |_, known| Arc::ptr_eq(known, generation));
+        self.by_key.remove_if(&in_flight(generation), |_, known| {
+            Arc::ptr_eq(known, generation)
+        });
     }
 
     /// Forgets the answer that ended longest ago and that nobody reads; whether there was one.
@@ -143,7 +162,9 @@ impl Generations {
             .filter(|entry| entry.stream.readers() == 0)
             .filter_map(|entry| Some((entry.age_after_end()?, entry.value().clone())))
             .max_by_key(|(age, _)| *age);
-        oldest.map(|(_, generation)| self.forget(&generation)).is_some()
+        oldest
+            .map(|(_, generation)| self.forget(&generation))
+            .is_some()
     }
 
     /// The answer called `id`, if the caller may read it.
@@ -165,7 +186,10 @@ pub(super) fn is_kept(order: &Order, events: bool) -> bool {
         Dialect::Gemini => order.parts.uri.path().ends_with("streamGenerateContent"),
         _ => events && stream != Some(false),
     };
-    order.route.config.resume.is_some() && order.parts.method == Method::POST && streams && order.kept.is_some()
+    order.route.config.resume.is_some()
+        && order.parts.method == Method::POST
+        && streams
+        && order.kept.is_some()
 }
 
 /// How a request comes by its answer.
@@ -173,7 +197,11 @@ enum Found {
     /// By reading one that is there.
     Known(Arc<Generation>, Subscription),
     /// By one that was opened for it.
-    Opened(Arc<Generation>, Subscription, oneshot::Receiver<Result<Reached, Refusal>>),
+    Opened(
+        Arc<Generation>,
+        Subscription,
+        oneshot::Receiver<Result<Reached, Refusal>>,
+    ),
     /// There is no place for another kept answer: it is relayed and not kept.
     Unkept(Box<Order>),
 }
@@ -198,13 +226,17 @@ pub(super) async fn open(
     let found = find_or_open(order, resume, here).map_err(Some)?;
     let (generation, subscription, arrival) = match found {
         Found::Known(generation, subscription) => (generation, subscription, None),
-        Found::Opened(generation, subscription, arrival) => (generation, subscription, Some(arrival)),
+        Found::Opened(generation, subscription, arrival) => {
+            (generation, subscription, Some(arrival))
+        }
         Found::Unkept(order) => return order::relay_directly(order, record).await,
     };
     open_record(record, &generation);
     let mut state = generation.state.subscribe();
     let answered = async {
-        let state = state.wait_for(|state| !matches!(state, State::Opening)).await;
+        let state = state
+            .wait_for(|state| !matches!(state, State::Opening))
+            .await;
         state.map(|state| state.clone())
     };
     let state = tokio::select! {
@@ -245,16 +277,22 @@ fn find_or_open(mut order: Box<Order>, resume: &Resume, here: &Here) -> Result<F
     let owner = auth::identity(order.principal.as_ref(), &order.parts.headers);
     let asked = fingerprint::asked(&order);
     let named = order.parts.headers.remove(IDEMPOTENCY_KEY);
-    let named = named.map(|key| fingerprint::named(&order.route.config.name, owner.as_ref(), key.as_bytes()));
-    let shared = (resume.dedupe && owner.is_some()).then(|| fingerprint::in_flight(&asked, owner.as_ref()));
+    let named = named
+        .map(|key| fingerprint::named(&order.route.config.name, owner.as_ref(), key.as_bytes()));
+    let shared =
+        (resume.dedupe && owner.is_some()).then(|| fingerprint::in_flight(&asked, owner.as_ref()));
     let keys: Vec<Digest> = named.iter().chain(&shared).copied().collect();
-    let make = |order: Box<Order>, keys: Vec<Digest>| make(order, resume, here, (owner, asked, keys));
+    let make =
+        |order: Box<Order>, keys: Vec<Digest>| make(order, resume, here, (owner, asked, keys));
     let Some(first) = keys.first().copied() else {
         return Ok(make(order, keys));
     };
     if let (Some(_), Some(shared)) = (named, shared)
         && !generations.by_key.contains_key(&first)
-        && let Some(known) = generations.by_key.get(&shared).map(|known| known.value().clone())
+        && let Some(known) = generations
+            .by_key
+            .get(&shared)
+            .map(|known| known.value().clone())
     {
         // Another name for a request that is under way.
         generations.by_key.insert(first, known.clone());
@@ -282,7 +320,9 @@ fn find_or_open(mut order: Box<Order>, resume: &Resume, here: &Here) -> Result<F
             } else {
                 drop(place);
             }
-            if let (Found::Opened(generation, ..), Some(shared)) = (&found, shared.filter(|key| *key != first)) {
+            if let (Found::Opened(generation, ..), Some(shared)) =
+                (&found, shared.filter(|key| *key != first))
+            {
                 generations.by_key.insert(shared, generation.clone());
             }
             Ok(found)
@@ -304,10 +344,12 @@ fn make(
         ids: Ids::Gateway,
     };
     let hub = &here.streams.hub;
-    let opened = hub.open(rules).or_else(|full| match generations.make_room() {
-        true => hub.open(rules),
-        false => Err(full),
-    });
+    let opened = hub
+        .open(rules)
+        .or_else(|full| match generations.make_room() {
+            true => hub.open(rules),
+            false => Err(full),
+        });
     let Ok(stream) = opened else {
         return Found::Unkept(order);
     };
@@ -323,12 +365,20 @@ fn make(
         stop: watch::Sender::new(false),
         ended: Mutex::new(None),
     });
-    generations.by_id.insert(generation.id.clone(), generation.clone());
+    generations
+        .by_id
+        .insert(generation.id.clone(), generation.clone());
     // Before the source begins, or it would find nobody there.
     let subscription = generation.stream.subscribe(here.worker, &From::Count(0));
     let (give, arrival) = oneshot::channel();
     let on_leave = resume.on_leave;
-    tokio::spawn(source::run(generation.clone(), order, on_leave, here.streams.clone(), give));
+    tokio::spawn(source::run(
+        generation.clone(),
+        order,
+        on_leave,
+        here.streams.clone(),
+        give,
+    ));
     Found::Opened(generation, subscription, arrival)
 }
 
@@ -404,7 +454,10 @@ pub(super) async fn serve(
     here: &Here,
     record: &mut Option<Box<Record>>,
 ) -> Result<Response<Body>, Option<Refusal>> {
-    let Visit { generation, watches } = visit;
+    let Visit {
+        generation,
+        watches,
+    } = visit;
     let caller = auth::identity(order.principal.as_ref(), &order.parts.headers);
     if !generation.is_open_to(caller, watches) {
         return Err(Some(Refusal::no_stream()));
@@ -448,12 +501,18 @@ pub(super) async fn serve(
     delivering::deliver(context, subscription, reading, offer, record).await
 }
 
-fn no_content(order: &mut Box<Order>, record: &mut Option<Box<Record>>) -> Result<Response<Body>, Option<Refusal>> {
+fn no_content(
+    order: &mut Box<Order>,
+    record: &mut Option<Box<Record>>,
+) -> Result<Response<Body>, Option<Refusal>> {
     no_content_for(&Context::of(order), record)
 }
 
 /// 204: for an EventSource, the word not to come again (WHATWG HTML, §9.2.3).
-fn no_content_for(context: &Context, record: &mut Option<Box<Record>>) -> Result<Response<Body>, Option<Refusal>> {
+fn no_content_for(
+    context: &Context,
+    record: &mut Option<Box<Record>>,
+) -> Result<Response<Body>, Option<Refusal>> {
     let mut record = record.take().ok_or(None)?;
     record.status = Some(StatusCode::NO_CONTENT);
     record.outcome = Outcome::Ended(Ending::Complete);

@@ -61,7 +61,12 @@ pub(super) async fn run(
 }
 
 /// What came is no stream: it is the first caller's, and nothing is kept.
-fn pass(generation: &Arc<Generation>, streams: &Streams, what: Result<Reached, Refusal>, give: Arrival) {
+fn pass(
+    generation: &Arc<Generation>,
+    streams: &Streams,
+    what: Result<Reached, Refusal>,
+    give: Arrival,
+) {
     streams.generations.forget(generation);
     // The caller may have left.
     let _ = give.send(what);
@@ -102,7 +107,9 @@ impl Source<'_> {
         let generation = self.generation;
         let clocks: ResolvedClocks = reached.clocks;
         let headers = self.fields(&mut reached);
-        generation.state.send_replace(State::Live(Arc::new(headers), self.kind));
+        generation
+            .state
+            .send_replace(State::Live(Arc::new(headers), self.kind));
         let most = self.streams.hub.largest_event();
         let cut = match self.kind {
             BodyKind::Ndjson => Cut::Lines(Lines::new(most)),
@@ -118,7 +125,10 @@ impl Source<'_> {
             () = unwanted(&generation.stream, on_leave) => Err(("deserted", "nobody was reading the answer")),
         };
         self.streams.generations.no_longer_in_flight(generation);
-        let watcher = tail.watcher.take().unwrap_or_else(|| Watcher::new(generation.dialect, self.kind));
+        let watcher = tail
+            .watcher
+            .take()
+            .unwrap_or_else(|| Watcher::new(generation.dialect, self.kind));
         let (transport, code, message) = match ended {
             Ok(end) => told(&end),
             Err((code, message)) => (TransportEnd::Cut, code, message.to_owned()),
@@ -180,15 +190,23 @@ impl Source<'_> {
 /// How the body ended, in the words of the endings, and in ours.
 fn told(end: &TailEnd) -> (TransportEnd, &'static str, String) {
     match end {
-        TailEnd::Over(Some(BodyEnd::Framed)) => (TransportEnd::Framed, "upstream_truncated", truncated()),
-        TailEnd::Over(Some(BodyEnd::Closed)) => (TransportEnd::Closed, "upstream_truncated", truncated()),
+        TailEnd::Over(Some(BodyEnd::Framed)) => {
+            (TransportEnd::Framed, "upstream_truncated", truncated())
+        }
+        TailEnd::Over(Some(BodyEnd::Closed)) => {
+            (TransportEnd::Closed, "upstream_truncated", truncated())
+        }
         TailEnd::Over(None) => (TransportEnd::Cut, "upstream_truncated", truncated()),
         TailEnd::Cut(reason) => (
             TransportEnd::Cut,
             "upstream_cut",
             format!("the upstream's answer broke off: {reason}"),
         ),
-        TailEnd::TooLarge(fault) => (TransportEnd::Cut, "event_too_large", format!("{fault}, which is what `hub.event` allows")),
+        TailEnd::TooLarge(fault) => (
+            TransportEnd::Cut,
+            "event_too_large",
+            format!("{fault}, which is what `hub.event` allows"),
+        ),
         TailEnd::Idle(limit) => (
             TransportEnd::Cut,
             "idle_timeout",
@@ -204,7 +222,11 @@ fn told(end: &TailEnd) -> (TransportEnd, &'static str, String) {
             "total_timeout",
             format!("the answer took longer than {limit:?}"),
         ),
-        TailEnd::Closed => (TransportEnd::Cut, "closed", "the stream was closed".to_owned()),
+        TailEnd::Closed => (
+            TransportEnd::Cut,
+            "closed",
+            "the stream was closed".to_owned(),
+        ),
     }
 }
 
@@ -223,4 +245,3 @@ fn frame_of(event: &[u8], kind: BodyKind) -> Option<Frame> {
     };
     fed.ok().and(found)
 }
-

@@ -40,11 +40,11 @@ mod watch;
 
 pub use body::Body;
 pub use direct::Aborted;
+pub use generation::Visit;
 pub use order::{Order, relay};
 pub use outgoing::accepts_events;
 pub use plane::{Entry, LiveRoute, Plane, PlaneFault, Registry};
 pub use record::{Outcome, Record};
 pub use refusal::Refusal;
-pub use generation::Visit;
 pub use streams::{Here, Streams};
 pub use upload::{Inbound, collect};

@@ -104,9 +104,13 @@ impl Tail {
     fn due(&self, clocks: &ResolvedClocks, started: Instant) -> (Option<Instant>, TailEnd) {
         let first = clocks.first_event.filter(|_| self.events == 0);
         let limits = [
-            clocks.idle.map(|idle| (Instant::now() + idle, TailEnd::Idle(idle))),
+            clocks
+                .idle
+                .map(|idle| (Instant::now() + idle, TailEnd::Idle(idle))),
             first.map(|limit| (started + limit, TailEnd::FirstEvent(limit))),
-            clocks.total.map(|limit| (started + limit, TailEnd::Total(limit))),
+            clocks
+                .total
+                .map(|limit| (started + limit, TailEnd::Total(limit))),
         ];
         let next = limits.into_iter().flatten().min_by_key(|(at, _)| *at);
         next.map_or((None, TailEnd::Closed), |(at, why)| (Some(at), why))

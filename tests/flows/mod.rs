@@ -16,6 +16,7 @@ mod ordinary;
 mod refusals;
 mod routing;
 mod streams;
+mod tokens;
 mod unbuffered;
 mod uploads;
 mod websocket;

@@ -12,6 +12,7 @@ class EventParser {
   clear() {
     this.kind = "";
     this.data = [];
+    this.id = null;
   }
 
   feed(bytes) {
@@ -32,7 +33,7 @@ class EventParser {
 
   line(line) {
     if (line === "") {
-      if (this.data.length) this.onEvent(this.kind || "message", this.data.join("\n"));
+      if (this.data.length) this.onEvent(this.kind || "message", this.data.join("\n"), this.id);
       this.clear();
       return;
     }
@@ -41,6 +42,7 @@ class EventParser {
     const value = colon < 0 ? "" : line.slice(colon + 1).replace(/^ /, "");
     if (name === "data") this.data.push(value);
     else if (name === "event") this.kind = value;
+    else if (name === "id") this.id = value;
   }
 }
 
@@ -94,12 +96,26 @@ class Run {
     this.failure = null;
     this.readAt = 0;
     this.lastRead = null;
-    this.abort = new AbortController();
+    this.stream = null;
+    this.lastId = null;
+    this.wasCut = false;
     completion.gaps = this.gaps;
-    completion.abort = this.abort;
+    this.connect();
   }
 
-  event(kind, data) {
+  connect() {
+    this.wasCut = false;
+    this.abort = new AbortController();
+    completion.abort = this.abort;
+    completion.current = this;
+  }
+
+  event(kind, data, id) {
+    this.lastId = id ?? this.lastId;
+    if (kind === "gap") {
+      this.failure ??= "Some of the answer is no longer kept.";
+      return;
+    }
     if (data === "[DONE]") {
       this.markerSeen = true;
       return;
@@ -145,21 +161,37 @@ class Run {
     tokenChart.ask();
   }
 
-  async go(prompt, model) {
+  /** Asks for an answer. */
+  ask(prompt, model) {
     this.sent = performance.now();
-    const response = await fetch("/v1/chat/completions", {
+    return fetch("/v1/chat/completions", {
       method: "POST",
       headers: { "content-type": "application/json", accept: "text/event-stream" },
       body: JSON.stringify({ model, stream: true, messages: [{ role: "user", content: prompt }] }),
       signal: this.abort.signal,
     });
+  }
+
+  /** Goes on with an answer that is kept, after the last event that was read here. */
+  resume() {
+    this.sent = performance.now();
+    const headers = { accept: "text/event-stream" };
+    if (this.lastId) headers["last-event-id"] = this.lastId;
+    return fetch(`/streams/${this.stream}`, { headers, signal: this.abort.signal });
+  }
+
+  async read(asking) {
+    const response = await asking;
+    if (response.status === 204) return this.ending();
     if (!response.ok) return { state: "bad", text: `Refused: ${await showRefusal(response)}` };
     const type = response.headers.get("content-type") ?? "";
     if (!type.startsWith("text/event-stream")) {
       showError("No event stream", `The answer is ${type || "of no named type"}, so there is nothing to measure.`, (await response.text()).slice(0, 2000));
       return { state: "bad", text: "The answer was not an event stream" };
     }
-    const parser = new EventParser((kind, data) => this.event(kind, data));
+    this.stream = response.headers.get("deltaway-stream") ?? this.stream;
+    offerStream(this.stream);
+    const parser = new EventParser((kind, data, id) => this.event(kind, data, id));
     const reader = response.body.getReader();
     status($("status"), "live", "Streaming");
     for (;;) {
@@ -185,22 +217,42 @@ class Run {
   }
 }
 
+/** Says where the answer can be watched, and that it can be come back to. */
+function offerStream(id) {
+  $("along").hidden = !id;
+  $("cut").hidden = !id;
+  if (id) $("watch").href = `/?watch=${id}`;
+}
+
 async function start(event) {
   event.preventDefault();
   completion.abort?.abort();
   const run = new Run();
+  output.replaceChildren();
+  await follow(run, run.ask($("prompt").value, $("model").value.trim()), "Sent, waiting for the answer");
+}
+
+/** Opens the connection of a run that was cut, or watches another's. */
+async function comeBack(run) {
+  run.connect();
+  await follow(run, run.resume(), "Coming back");
+}
+
+async function follow(run, asking, waiting) {
   $("error").hidden = true;
   output.hidden = false;
+  $("back").hidden = true;
   swap($("start"), $("stop"));
-  output.replaceChildren();
   output.classList.add("live");
   run.figures();
-  status($("status"), "wait", "Sent, waiting for the answer");
+  status($("status"), "wait", waiting);
   let ending;
   try {
-    ending = await run.go($("prompt").value, $("model").value.trim());
+    ending = await run.read(asking);
   } catch (error) {
-    if (run.abort.signal.aborted) {
+    if (run.wasCut) {
+      ending = { state: "wait", text: `Cut after ${plural(run.count, "token")}; the answer goes on without you` };
+    } else if (run.abort.signal.aborted) {
       ending = { state: "idle", text: `Stopped here after ${plural(run.count, "token")}` };
     } else {
       showError(run.count ? "The connection broke" : "No answer", String(error?.message ?? error));
@@ -209,6 +261,8 @@ async function start(event) {
   }
   if (run.number !== completion.run) return;
   completion.abort = null;
+  $("cut").hidden = true;
+  $("back").hidden = !run.stream || run.markerSeen || run.abort.signal.aborted === false || !run.wasCut;
   output.classList.remove("live");
   output.hidden = run.count === 0 && !$("error").hidden;
   swap($("stop"), $("start"));
@@ -225,7 +279,17 @@ function swap(gone, come) {
 }
 
 $("ask").addEventListener("submit", start);
-$("stop").addEventListener("click", () => completion.abort?.abort());
+$("stop").addEventListener("click", () => {
+  const { current, abort } = completion;
+  // To leave does not stop an answer that is kept: it has to be said.
+  if (current?.stream) fetch(`/streams/${current.stream}`, { method: "DELETE" }).catch(() => {});
+  abort?.abort();
+});
+$("cut").addEventListener("click", () => {
+  completion.current.wasCut = true;
+  completion.abort?.abort();
+});
+$("back").addEventListener("click", () => comeBack(completion.current));
 $("prompt").addEventListener("keydown", (event) => {
   if (event.key === "Enter" && !event.shiftKey && !event.isComposing) {
     event.preventDefault();
@@ -252,3 +316,11 @@ $("copy").addEventListener("click", async () => {
 
 tokenChart.ask();
 
+// A second window watches along from the beginning.
+const watched = new URLSearchParams(location.search).get("watch");
+if (/^[0-9a-f]{32}$/.test(watched ?? "")) {
+  const run = new Run();
+  run.stream = watched;
+  output.replaceChildren();
+  comeBack(run);
+}

@@ -69,13 +69,19 @@ enum State {
 
 impl std::fmt::Debug for Watch {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Watch").field("state", &self.state).finish_non_exhaustive()
+        f.debug_struct("Watch")
+            .field("state", &self.state)
+            .finish_non_exhaustive()
     }
 }
 
 impl Watch {
     /// Delivers `subscription` on `terms`.
-    pub(in crate::relay) fn new(subscription: Subscription, terms: Terms, record: Box<Record>) -> Self {
+    pub(in crate::relay) fn new(
+        subscription: Subscription,
+        terms: Terms,
+        record: Box<Record>,
+    ) -> Self {
         Self {
             subscription,
             terms,
@@ -204,7 +210,8 @@ impl Watch {
     fn note_written(&mut self) {
         let written = self.subscription.written();
         if written != self.seen {
-            self.record.add_bytes(usize::try_from(written.1 - self.seen.1).unwrap_or(0));
+            self.record
+                .add_bytes(usize::try_from(written.1 - self.seen.1).unwrap_or(0));
             self.seen = written;
             self.count_events();
             // When exactly is not known: the next heartbeat comes early rather than late.
@@ -238,7 +245,9 @@ impl Watch {
             let Some(due) = beat.into_iter().chain(self.terms.until).min() else {
                 return Poll::Pending;
             };
-            let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(due)));
+            let timer = self
+                .timer
+                .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(due)));
             if timer.deadline() > due || timer.is_elapsed() {
                 timer.as_mut().reset(due);
             }

@@ -62,7 +62,9 @@ impl Offer {
         let route = &context.route.config;
         Self {
             greeting: route.greeting.clone(),
-            until: route.max_age.map(|age| Instant::now() + age.mul_f64(1.0 - fastrand::f64() / 5.0)),
+            until: route
+                .max_age
+                .map(|age| Instant::now() + age.mul_f64(1.0 - fastrand::f64() / 5.0)),
             finite: false,
             headers: HeaderMap::new(),
             encoding: None,
@@ -147,7 +149,9 @@ pub(super) async fn deliver(
     record: &mut Option<Box<Record>>,
 ) -> Result<Response<Body>, Option<Refusal>> {
     if let Some(record) = record {
-        record.socket().limit_stall(super::order::clocks_of(&context.route, 0, context.dialect).stall);
+        record
+            .socket()
+            .limit_stall(super::order::clocks_of(&context.route, 0, context.dialect).stall);
     }
     let encoding = match reading.transport {
         Transport::Sse => Encoding::Sse,
@@ -160,7 +164,13 @@ pub(super) async fn deliver(
             return websocket::answer(context, subscription, reading, offer, record);
         }
     };
-    stream(&context, subscription, offer.encoding.unwrap_or(encoding), offer, record)
+    stream(
+        &context,
+        subscription,
+        offer.encoding.unwrap_or(encoding),
+        offer,
+        record,
+    )
 }
 
 /// Delivers as the body of an answer that goes on.
@@ -174,7 +184,9 @@ fn stream(
     let mut record = record.take().ok_or(None)?;
     record.status = Some(StatusCode::OK);
     let mut headers = offer.headers;
-    headers.entry(CONTENT_TYPE).or_insert(HeaderValue::from_static(encoding.content_type()));
+    headers
+        .entry(CONTENT_TYPE)
+        .or_insert(HeaderValue::from_static(encoding.content_type()));
     unbuffer(&mut headers);
     finish(&mut headers, context, &record);
     let body = if context.method == Method::HEAD {
@@ -192,7 +204,12 @@ fn stream(
         });
         let terms = Terms {
             encoding,
-            opening: opening(&subscription, encoding, offer.greeting.as_ref(), offer.finite),
+            opening: opening(
+                &subscription,
+                encoding,
+                offer.greeting.as_ref(),
+                offer.finite,
+            ),
             heartbeat: context.route.config.heartbeat,
             beat: match encoding {
                 Encoding::Sse | Encoding::SsePlain => heartbeat(context.dialect),
@@ -209,23 +226,33 @@ fn stream(
 }
 
 /// What comes before the first event: the id to come back with, and the greeting.
-fn opening(subscription: &Subscription, encoding: Encoding, greeting: Option<&Greeting>, finite: bool) -> Bytes {
+fn opening(
+    subscription: &Subscription,
+    encoding: Encoding,
+    greeting: Option<&Greeting>,
+    finite: bool,
+) -> Bytes {
     let mut bytes = Vec::new();
     if encoding == Encoding::Sse && !finite {
         bytes.extend_from_slice(&delivery::prime(&subscription.id().to_string()));
     }
     if let Some(greeting) = greeting {
-        bytes.extend_from_slice(&delivery::greeting(encoding, greeting.event.as_deref(), &greeting.data));
+        bytes.extend_from_slice(&delivery::greeting(
+            encoding,
+            greeting.event.as_deref(),
+            &greeting.data,
+        ));
     }
     bytes.into()
 }
 
 /// Whether a page of this origin may open a WebSocket here.
 fn is_welcome(reading: &Reading, cors: Option<&Cors>) -> bool {
-    delivery::origin_allowed(&reading.origin_ok.0, |origin| match cors.map(|cors| &cors.origins) {
-        None => false,
-        Some(crate::config::Origins::Any) => true,
-        Some(crate::config::Origins::List(list)) => list.contains(origin),
+    delivery::origin_allowed(&reading.origin_ok.0, |origin| {
+        match cors.map(|cors| &cors.origins) {
+            None => false,
+            Some(crate::config::Origins::Any) => true,
+            Some(crate::config::Origins::List(list)) => list.contains(origin),
+        }
     })
 }
-

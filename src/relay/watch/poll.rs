@@ -73,7 +73,11 @@ fn render(subscription: &Subscription, found: Option<Next>) -> (bytes::Bytes, u6
         Some(Next::End(_)) => closed = true,
         Some(Next::Lagged) | None => {}
     }
-    let items: Vec<_> = ids.iter().zip(&frames).map(|(id, frame)| Item { id, frame }).collect();
+    let items: Vec<_> = ids
+        .iter()
+        .zip(&frames)
+        .map(|(id, frame)| Item { id, frame })
+        .collect();
     let cursor = subscription.id().to_string();
     let events = items.len() as u64;
     (delivery::poll_body(&items, &cursor, closed), events)

@@ -17,5 +17,9 @@ pub(super) fn answer(
     _offer: Offer,
     _record: &mut Option<Box<Record>>,
 ) -> Result<Response<Body>, Option<Refusal>> {
-    Err(Some(Refusal::new(StatusCode::NOT_IMPLEMENTED, "not_implemented", "no WebSocket yet")))
+    Err(Some(Refusal::new(
+        StatusCode::NOT_IMPLEMENTED,
+        "not_implemented",
+        "no WebSocket yet",
+    )))
 }
