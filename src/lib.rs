@@ -26,8 +26,8 @@
 //! | 5 | [`app`]: assembly, check, signals, drain |
 //! | 4 | [`server`]: sockets, connections, the pipeline · [`admin`]: health, metrics · [`demo`]: the backend inside |
 //! | 3 | [`relay`]: the life of one request |
-//! | 2 | [`edge`]: callers, forwarding · [`upstream`]: endpoints, connections, the HTTP/1.1 client · [`delivery`]: the client's socket, heartbeats |
-//! | 1 | [`dialect`]: model APIs · [`router`]: request head → route · [`store`]: a stream's newest events |
+//! | 2 | [`edge`]: callers, forwarding · [`upstream`]: endpoints, connections, the HTTP/1.1 client |
+//! | 1 | [`dialect`]: model APIs · [`router`]: request head → route · [`store`]: a stream's newest events · [`delivery`]: the client's socket, heartbeats, events as readers get them |
 //! | 0 | [`sse`]: bytes → events · [`metrics`]: registry · [`config`]: TOML → checked values |
 //!
 //! # Words

@@ -10,8 +10,8 @@ use std::path::Path;
 /// The rooms by level. A room imports only from lower levels.
 const LEVELS: &[&[&str]] = &[
     &["sse", "metrics", "config"],
-    &["dialect", "router", "store"],
-    &["edge", "upstream", "delivery"],
+    &["dialect", "router", "store", "delivery"],
+    &["edge", "upstream"],
     &["relay"],
     &["server", "admin", "demo"],
     &["app"],
@@ -27,7 +27,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
         ],
     ),
     ("config", &[]),
-    ("delivery", &[]),
+    ("delivery", &["sse"]),
     ("demo", &[]),
     ("dialect", &["config", "sse"]),
     ("edge", &["config"]),

@@ -1,9 +1,14 @@
-//! Delivery: bytes onto a client's connection, and what can be told of the client.
+//! Delivery: events and bytes onto a client's connection, and what can be told of the client.
 
+pub mod encode;
 mod heartbeat;
 mod outlet;
 mod socket;
+mod transport;
+pub mod websocket;
 
+pub use encode::{Encoding, Gap, Item};
 pub use heartbeat::{Silence, SilenceClock};
 pub use outlet::{Direct, Framing, chunk};
 pub use socket::{ClientIo, Phase, Socket};
+pub use transport::{BadTransport, Transport, choose};
