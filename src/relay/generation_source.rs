@@ -13,7 +13,7 @@ use super::order::{self, Order};
 use super::refusal::Refusal;
 use super::streams::Streams;
 use super::tail::{Cut, Tail, TailEnd};
-use crate::config::{OnLeave, ResolvedClocks};
+use crate::config::{Dialect, OnLeave, ResolvedClocks};
 use crate::dialect::{
     self, BodyKind, ClientEnd, Ending, Failure, TransportEnd, Verdict, Watcher, body_kind, judge,
 };
@@ -133,9 +133,12 @@ impl Source<'_> {
             Ok(end) => told(&end),
             Err((code, message)) => (TransportEnd::Cut, code, message.to_owned()),
         };
-        let verdict = judge(transport, &watcher);
-        self.finish(verdict, code, &message);
+        let verdict = for_whole_events(judge(transport, &watcher));
         let whole = verdict.client == ClientEnd::Clean;
+        if whole && transport != TransportEnd::Cut {
+            tail.finish();
+        }
+        self.finish(verdict, code, &message);
         tracing::info!(
             route = %generation.route.config.name,
             stream = %generation.id,
@@ -157,8 +160,7 @@ impl Source<'_> {
             request_id: &generation.id,
         };
         let told = match verdict.client {
-            ClientEnd::ErrorEvent => dialect::error_event(generation.dialect, self.kind, &failure)
-                .and_then(|event| frame_of(&event, self.kind)),
+            ClientEnd::ErrorEvent => error_frame(generation.dialect, self.kind, &failure),
             ClientEnd::Clean | ClientEnd::Abort => None,
         };
         let abort = verdict.client != ClientEnd::Clean && told.is_none();
@@ -185,6 +187,16 @@ impl Source<'_> {
         headers.remove(http::header::CONTENT_LENGTH);
         headers
     }
+}
+
+/// The verdict for readers who never get part of an event: what comes next can always be told.
+fn for_whole_events(verdict: Verdict) -> Verdict {
+    let client = match (verdict.client, verdict.ending) {
+        (ClientEnd::Abort, Ending::Failed) => ClientEnd::Clean,
+        (ClientEnd::Abort, _) => ClientEnd::ErrorEvent,
+        (client, _) => client,
+    };
+    Verdict { client, ..verdict }
 }
 
 /// How the body ended, in the words of the endings, and in ours.
@@ -234,7 +246,23 @@ fn truncated() -> String {
     "the upstream's answer ended before it was complete".to_owned()
 }
 
-/// The error event as a frame.
+/// What a reader is told when the process ends before the answer.
+pub(super) fn last_words(generation: &Generation, kind: BodyKind) -> Option<Frame> {
+    let failure = Failure {
+        status: 503,
+        code: "gateway_stopping",
+        message: "the gateway ends, and the time for running answers is over",
+        request_id: &generation.id,
+    };
+    error_frame(generation.dialect, kind, &failure)
+}
+
+/// The error event of `dialect` as a frame; none where it has none.
+fn error_frame(dialect: Dialect, kind: BodyKind, failure: &Failure<'_>) -> Option<Frame> {
+    let event = dialect::error_event(dialect, kind, failure)?;
+    frame_of(&event, kind)
+}
+
 fn frame_of(event: &[u8], kind: BodyKind) -> Option<Frame> {
     let mut found = None;
     let mut take = |block: crate::sse::Block| found = block.frame;

@@ -92,10 +92,7 @@ impl Tail {
                 }
                 Some(Ok(Piece::Trailers(_))) => {}
                 Some(Err(reason)) => return TailEnd::Cut(reason),
-                None => {
-                    self.finish();
-                    return TailEnd::Over(body.end());
-                }
+                None => return TailEnd::Over(body.end()),
             }
         }
     }
@@ -120,6 +117,25 @@ impl Tail {
         if let Some(watcher) = &mut self.watcher {
             watcher.feed(data);
         }
+        self.split(data)
+    }
+
+    /// Takes what came without its end for whole: the last line, or the last event without its blank line.
+    pub(super) fn finish(&mut self) {
+        let end: &[u8] = match &self.cut {
+            Cut::Events(_) => b"\n\n",
+            Cut::Lines(_) => b"\n",
+        };
+        // What is too large is not whole, and a closed stream wants no more.
+        let _ = self.split(end);
+    }
+
+    /// Whether its events are lines.
+    pub(super) fn is_lines(&self) -> bool {
+        matches!(self.cut, Cut::Lines(_))
+    }
+
+    fn split(&mut self, data: &[u8]) -> Result<(), TailEnd> {
         let mut open = true;
         let (stream, events) = (&self.stream, &mut self.events);
         let (last_id, retry) = (&mut self.last_id, &mut self.retry);
@@ -144,18 +160,5 @@ impl Tail {
         };
         fed.map_err(TailEnd::TooLarge)?;
         if open { Ok(()) } else { Err(TailEnd::Closed) }
-    }
-
-    /// A last line may have no end.
-    fn finish(&mut self) {
-        if let Cut::Lines(lines) = &mut self.cut {
-            let stream = &self.stream;
-            lines.finish(&mut |block| {
-                if let Some(frame) = block.frame {
-                    // A closed stream wants it no more.
-                    let _ = stream.append(frame, None);
-                }
-            });
-        }
     }
 }

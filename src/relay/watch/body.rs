@@ -19,6 +19,7 @@ use crate::dialect::Ending;
 use crate::hub::{End, Next, Subscription};
 use crate::relay::direct::Aborted;
 use crate::relay::record::{Outcome, Record};
+use crate::sse;
 
 /// The least time an EventSource waits before it comes back when it was sent away, and what is added by chance.
 const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(4));
@@ -40,6 +41,8 @@ pub(in crate::relay) struct Terms {
     pub(in crate::relay) until: Option<Instant>,
     /// Whether events alone end it: an answer to a question, not a subscription that is come back to.
     pub(in crate::relay) finite: bool,
+    /// What is said to the reader of a finite stream when the process ends before it.
+    pub(in crate::relay) last_words: Option<sse::Frame>,
 }
 
 /// A subscription on its way to a client.
@@ -197,6 +200,9 @@ impl Watch {
     /// Ends a subscription that its client will come back to, not all clients at once.
     fn send_away(&mut self, why: &str) -> Poll<Option<Result<Frame<Bytes>, Aborted>>> {
         self.record.reason = Some(why.into());
+        if self.terms.finite {
+            return self.break_off();
+        }
         self.record.outcome = Outcome::Ended(Ending::Complete);
         self.state = State::Over;
         if self.terms.encoding != Encoding::Sse {
@@ -204,6 +210,21 @@ impl Watch {
         }
         let retry = RETRY.0 + RETRY.1.mul_f64(fastrand::f64());
         self.hand_out(format!("retry: {}\n\n", retry.as_millis()).into())
+    }
+
+    /// Ends an answer before its end: its client must not take it for whole.
+    fn break_off(&mut self) -> Poll<Option<Result<Frame<Bytes>, Aborted>>> {
+        self.end(End {
+            ending: Ending::Truncated,
+            abort: self.terms.last_words.is_none(),
+        });
+        let mut bytes = BytesMut::new();
+        if let Some(frame) = &self.terms.last_words {
+            let id = self.subscription.id().to_string();
+            let item = Item { id: &id, frame };
+            delivery::encode(self.terms.encoding, item, &mut bytes);
+        }
+        self.hand_out(bytes.freeze())
     }
 
     /// Takes into account what the herald wrote.

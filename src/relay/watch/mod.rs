@@ -25,6 +25,7 @@ use crate::dialect::heartbeat;
 use crate::edge::hop;
 use crate::hub::{From, Outlet, Subscription};
 use crate::router::query_values;
+use crate::sse::Frame;
 
 pub(super) use body::{Terms, Watch};
 
@@ -50,6 +51,8 @@ pub(super) struct Offer {
     pub(super) until: Option<Instant>,
     /// Whether it ends with its stream, and is not come back to.
     pub(super) finite: bool,
+    /// What is said instead of the end of a finite stream when the process ends before it.
+    pub(super) last_words: Option<Frame>,
     /// Fields of the answer's head besides ours.
     pub(super) headers: HeaderMap,
     /// How events are written, where it is not for the client to choose.
@@ -66,6 +69,7 @@ impl Offer {
                 .max_age
                 .map(|age| Instant::now() + age.mul_f64(1.0 - fastrand::f64() / 5.0)),
             finite: false,
+            last_words: None,
             headers: HeaderMap::new(),
             encoding: None,
         }
@@ -217,6 +221,7 @@ fn stream(
             },
             until: offer.until,
             finite: offer.finite,
+            last_words: offer.last_words,
         };
         Body::watched(Watch::new(subscription, terms, record))
     };
