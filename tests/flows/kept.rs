@@ -46,7 +46,12 @@ async fn an_answer_is_its_callers_alone() {
         let other = gateway.fetch(&by("b", Ask::new(method, &there))).await;
         assert_eq!(said(&other), said(&never), "nobody learns that it is there");
     }
-    assert_eq!(gateway.fetch(&Ask::get(&there)).await.status(), 401);
+    let nobody = gateway.fetch(&Ask::get(&there)).await;
+    assert_eq!(
+        said(&nobody),
+        said(&never),
+        "and least of all who shows no key"
+    );
     complete(&mut peer, 0).await;
     let own = Reader::open(&gateway, &by("a", Ask::get(&there)))
         .await
