@@ -104,6 +104,14 @@ impl Generation {
             .unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
+    /// What its body is; an event stream while that is not known.
+    fn kind(&self) -> BodyKind {
+        match *self.state.borrow() {
+            State::Live(_, kind) => kind,
+            State::Opening | State::Passed => BodyKind::Sse,
+        }
+    }
+
     fn age_after_end(&self) -> Option<Duration> {
         let ended = *self
             .ended
@@ -438,8 +446,7 @@ fn offer(generation: &Generation, headers: &HeaderMap, kind: BodyKind, dialect: 
     Offer {
         greeting: None,
         until: None,
-        finite: true,
-        last_words: source::last_words(generation, kind),
+        speaks: Some((dialect, kind)),
         headers,
         encoding: Some(encoding),
     }
@@ -538,11 +545,7 @@ pub(super) async fn serve(
     let offer = Offer {
         greeting: None,
         until: None,
-        finite: true,
-        last_words: match &*generation.state.borrow() {
-            State::Live(_, kind) => source::last_words(&generation, *kind),
-            State::Opening | State::Passed => None,
-        },
+        speaks: Some((generation.dialect, generation.kind())),
         headers,
         encoding: None,
     };

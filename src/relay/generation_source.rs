@@ -8,18 +8,19 @@ use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep};
 
 use super::context::Reached;
+use super::error_frame::error_frame;
 use super::generation::{Generation, State};
 use super::order::{self, Order};
 use super::refusal::Refusal;
 use super::streams::Streams;
 use super::tail::{Cut, Tail, TailEnd};
-use crate::config::{Dialect, OnLeave, ResolvedClocks};
+use crate::config::{OnLeave, ResolvedClocks};
 use crate::dialect::{
     self, BodyKind, ClientEnd, Ending, Failure, TransportEnd, Verdict, Watcher, body_kind, judge,
 };
 use crate::edge::{credentials, forwarded, hop};
 use crate::hub::{End, Stream};
-use crate::sse::{Frame, Lines, Splitter};
+use crate::sse::{Lines, Splitter};
 use crate::upstream::BodyEnd;
 
 /// Where an answer goes that is no stream.
@@ -244,32 +245,4 @@ fn told(end: &TailEnd) -> (TransportEnd, &'static str, String) {
 
 fn truncated() -> String {
     "the upstream's answer ended before it was complete".to_owned()
-}
-
-/// What a reader is told when the process ends before the answer.
-pub(super) fn last_words(generation: &Generation, kind: BodyKind) -> Option<Frame> {
-    let failure = Failure {
-        status: 503,
-        code: "gateway_stopping",
-        message: "the gateway ends, and the time for running answers is over",
-        request_id: &generation.id,
-    };
-    error_frame(generation.dialect, kind, &failure)
-}
-
-/// The error event of `dialect` as a frame; none where it has none.
-fn error_frame(dialect: Dialect, kind: BodyKind, failure: &Failure<'_>) -> Option<Frame> {
-    let event = dialect::error_event(dialect, kind, failure)?;
-    frame_of(&event, kind)
-}
-
-fn frame_of(event: &[u8], kind: BodyKind) -> Option<Frame> {
-    let mut found = None;
-    let mut take = |block: crate::sse::Block| found = block.frame;
-    // It is small: no bound is reached.
-    let fed = match kind {
-        BodyKind::Ndjson => Lines::new(event.len()).feed(event, &mut take),
-        _ => Splitter::new(event.len()).feed(event, &mut take),
-    };
-    fed.ok().and(found)
 }

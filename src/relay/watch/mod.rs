@@ -19,13 +19,12 @@ use super::feed::LAST_EVENT_ID;
 use super::head::{finish, unbuffer};
 use super::record::Record;
 use super::refusal::Refusal;
-use crate::config::{Cors, Greeting};
+use crate::config::{Cors, Dialect, Greeting};
 use crate::delivery::{self, Encoding, Framing, Transport};
-use crate::dialect::heartbeat;
+use crate::dialect::{BodyKind, heartbeat};
 use crate::edge::hop;
 use crate::hub::{From, Outlet, Subscription};
 use crate::router::query_values;
-use crate::sse::Frame;
 
 pub(super) use body::{Terms, Watch};
 
@@ -49,10 +48,8 @@ pub(super) struct Offer {
     pub(super) greeting: Option<Greeting>,
     /// When it is over.
     pub(super) until: Option<Instant>,
-    /// Whether it ends with its stream, and is not come back to.
-    pub(super) finite: bool,
-    /// What is said instead of the end of a finite stream when the process ends before it.
-    pub(super) last_words: Option<Frame>,
+    /// How its end is told in band, where it is an answer and not a subscription that is come back to.
+    pub(super) speaks: Option<(Dialect, BodyKind)>,
     /// Fields of the answer's head besides ours.
     pub(super) headers: HeaderMap,
     /// How events are written, where it is not for the client to choose.
@@ -68,8 +65,7 @@ impl Offer {
             until: route
                 .max_age
                 .map(|age| Instant::now() + age.mul_f64(1.0 - fastrand::f64() / 5.0)),
-            finite: false,
-            last_words: None,
+            speaks: None,
             headers: HeaderMap::new(),
             encoding: None,
         }
@@ -212,7 +208,7 @@ fn stream(
                 &subscription,
                 encoding,
                 offer.greeting.as_ref(),
-                offer.finite,
+                offer.speaks.is_some(),
             ),
             heartbeat: context.route.config.heartbeat,
             beat: match encoding {
@@ -220,8 +216,7 @@ fn stream(
                 Encoding::Data | Encoding::Ndjson => b"\n",
             },
             until: offer.until,
-            finite: offer.finite,
-            last_words: offer.last_words,
+            speaks: offer.speaks,
         };
         Body::watched(Watch::new(subscription, terms, record))
     };
