@@ -17,9 +17,10 @@ use tokio::time::{Instant, Sleep};
 use super::gap;
 use crate::config::Dialect;
 use crate::delivery::{self, Encoding, Item};
-use crate::dialect::{self, BodyKind, Ending, Failure};
+use crate::dialect::{BodyKind, Ending, Failure};
 use crate::hub::{End, Next, Subscription};
 use crate::relay::direct::Aborted;
+use crate::relay::error_frame::error_frame;
 use crate::relay::record::{Outcome, Record};
 
 /// The least time an EventSource waits before it comes back when it was sent away, and what is added by chance.
@@ -211,7 +212,16 @@ impl Watch {
             message: WHY,
             request_id: self.record.id(),
         };
-        let event = dialect::error_event(dialect, kind, &failure);
+        let event = error_frame(dialect, kind, &failure).map(|frame| {
+            let id = self.subscription.id().to_string();
+            let item = Item {
+                id: &id,
+                frame: &frame,
+            };
+            let mut bytes = BytesMut::new();
+            delivery::encode(self.terms.encoding, item, &mut bytes);
+            bytes.freeze()
+        });
         self.record.outcome = Outcome::Ended(Ending::Truncated);
         self.record.reason = Some(format!("gateway_stopping: {WHY}").into());
         self.state = match event {
