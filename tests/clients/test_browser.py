@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any
 
 import pytest
 
 import recordings
 from backend import Backend, Ending, Exchange, Script
+from browsing import OpenPage
 from conftest import StartBackend, StartGateway
 from gateway import binary, event_route, model_route, status_of
 from processes import ROOT, Program, accepts, free_port, until
@@ -53,66 +51,6 @@ FETCH = """
   } catch (error) { return { broken: error.name }; }
 })(%s)
 """
-
-
-class Page:
-    """A page in a browser of its own, and what its script says."""
-
-    def __init__(self, program: Program) -> None:
-        self._program = program
-        self.bytes = 0
-        """Bytes of bodies that the browser has received so far."""
-
-    def report(self) -> Any:
-        """The script's next report."""
-        return self._next("report")
-
-    def result(self) -> Any:
-        """What the script came to; it must have reported everything before."""
-        return self._next("result")
-
-    def wait_for_more_bytes(self, count: int) -> None:
-        """Waits until `count` further bytes have arrived, of which the script reports nothing."""
-        target = self.bytes + count
-        while self.bytes < target:
-            said = self._line()
-            assert "bytes" in said, said
-
-    def _next(self, kind: str) -> Any:
-        while True:
-            said = self._line()
-            if kind in said:
-                return said[kind]
-            assert "bytes" in said, f"expected a {kind}: {said}"
-
-    def _line(self) -> dict[str, Any]:
-        said = json.loads(self._program.read_until(b"\n"))
-        self.bytes += said.get("bytes", 0)
-        return said
-
-
-OpenPage = Callable[..., Page]
-
-
-@pytest.fixture
-def browse(node: Callable[..., Program], tmp_path: Path) -> OpenPage:
-    """Opens a page in a fresh browser and starts a script there."""
-
-    def start(url: str, script: str, screenshot: Path | None = None) -> Page:
-        program = node("browser.mjs", stdin=True)
-        job = {
-            "url": url,
-            "script": script,
-            "profile": str(tmp_path / f"profile-{free_port()}"),
-            "chromium": os.environ.get("CHROMIUM", "/usr/bin/chromium"),
-            "screenshot": str(screenshot) if screenshot else None,
-        }
-        assert program.process.stdin is not None
-        program.process.stdin.write(json.dumps(job).encode() + b"\n")
-        program.process.stdin.flush()
-        return Page(program)
-
-    return start
 
 
 def ticks(source: Backend) -> list[Exchange]:
