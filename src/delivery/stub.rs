@@ -13,24 +13,6 @@ pub enum Encoding {
     /// x
     Ndjson,
 }
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-/// x
-pub enum Framing {
-    /// x
-    Chunked,
-    /// x
-    Bare,
-}
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-/// x
-pub enum Direct {
-    /// x
-    Written,
-    /// x
-    Partly,
-    /// x
-    Busy,
-}
 #[derive(Debug)]
 /// x
 pub struct Item<'a> {
@@ -46,20 +28,8 @@ pub fn encode(_: Encoding, item: Item<'_>, out: &mut BytesMut) {
     out.extend_from_slice(b"\n");
 }
 /// x
-pub fn chunk(b: &[u8], out: &mut BytesMut) {
-    out.extend_from_slice(format!("{:x}\r\n", b.len()).as_bytes());
-    out.extend_from_slice(b);
-    out.extend_from_slice(b"\r\n");
-}
-/// x
 pub fn heartbeat(_: Encoding) -> &'static [u8] {
     b":\n\n"
-}
-impl super::Socket {
-    /// x
-    pub fn write_direct(&self, _: &[u8]) -> Direct {
-        Direct::Busy
-    }
 }
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 /// x

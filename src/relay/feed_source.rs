@@ -24,8 +24,10 @@ use crate::upstream::Pool;
 
 /// The first pause before the upstream is asked again, and the longest.
 const PAUSE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
-/// How long an upstream must have sent for the next pause to be the first one again.
+/// How long an upstream must have stayed for the next pause to be the first one again.
 const STEADY: Duration = Duration::from_secs(10);
+/// The shortest pause, whatever the upstream wants.
+const LEAST_PAUSE: Duration = Duration::from_millis(100);
 
 /// What the upstream is asked.
 pub(super) struct Template {
@@ -102,8 +104,8 @@ async fn unread(feed: &Feed, key: &Key, grace: Option<Duration>, here: &Here) {
 
 /// What one attempt came to.
 enum Attempt {
-    /// It sent for a while, and wants to be asked again after so long.
-    Dropped(Option<Duration>),
+    /// It was a stream. Whether it sent events, and after how long it wants to be asked again.
+    Dropped(bool, Option<Duration>),
     /// It cannot be had now.
     Failed(SharedAnswer),
     /// It is over: this is its answer.
@@ -124,11 +126,14 @@ impl Source<'_> {
         loop {
             let began = Instant::now();
             let attempt = self.attempt(&mut last_id).await;
-            if began.elapsed() >= STEADY {
+            // One that ends after each event is not failing: some have no other way to send.
+            let steady = began.elapsed() >= STEADY || matches!(attempt, Attempt::Dropped(true, _));
+            if steady {
                 pause = PAUSE.0;
             }
             let wait = match attempt {
-                Attempt::Dropped(retry) => retry.unwrap_or(pause).max(pause),
+                Attempt::Dropped(true, Some(retry)) => retry.max(LEAST_PAUSE),
+                Attempt::Dropped(_, retry) => retry.map_or(pause, |retry| retry.max(pause)),
                 Attempt::Failed(_) if self.is_live() => pause,
                 Attempt::Failed(answer) | Attempt::Refused(answer) => return self.answer(answer),
             };
@@ -192,7 +197,7 @@ impl Source<'_> {
         if !matches!(end, TailEnd::Over(_)) {
             tracing::info!(route = %self.template.route.config.name, ?end, "a feed's upstream dropped");
         }
-        Attempt::Dropped(tail.retry)
+        Attempt::Dropped(tail.events > 0, tail.retry)
     }
 
     /// How the answer's events are told apart; none where it is no stream.

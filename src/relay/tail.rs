@@ -124,15 +124,18 @@ impl Tail {
         let (stream, events) = (&self.stream, &mut self.events);
         let (last_id, retry) = (&mut self.last_id, &mut self.retry);
         let mut append = |block: Block| {
-            if let Some(id) = block.id {
-                *last_id = Some(Arc::from(id)).filter(|id: &Arc<str>| !id.is_empty());
+            // An event without an id of its own is not found by that of another, though a browser says it.
+            let own: Option<Arc<str>> = block.id.map(Arc::from);
+            if let Some(id) = &own {
+                *last_id = Some(id.clone()).filter(|id| !id.is_empty());
             }
             if let Some(millis) = block.retry {
                 *retry = Some(Duration::from_millis(millis));
             }
             if let Some(frame) = block.frame {
                 *events += 1;
-                open &= stream.append(frame, last_id.clone()).is_ok();
+                let own = own.filter(|id| !id.is_empty());
+                open &= stream.append(frame, own).is_ok();
             }
         };
         let fed = match &mut self.cut {

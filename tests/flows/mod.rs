@@ -8,6 +8,8 @@ mod connections;
 mod crates;
 mod cuts;
 mod demo;
+mod feed_sources;
+mod feeds;
 mod fields;
 mod heartbeat;
 mod ordinary;
