@@ -150,7 +150,12 @@ impl HttpTransport for Reqwest {
             let (sender, receiver) = tokio::sync::mpsc::channel(1);
             tokio::spawn(async move {
                 let mut body = Pin::from(Box::new(answer.bytes_stream()));
-                while let Some(piece) = body.next().await {
+                loop {
+                    let piece = tokio::select! {
+                        piece = body.next() => piece,
+                        () = sender.closed() => return,
+                    };
+                    let Some(piece) = piece else { return };
                     if sender
                         .send(piece.map_err(TransportError::new))
                         .await

@@ -150,10 +150,15 @@ async fn an_eventsource_reads_a_topic_whole_however_often_it_is_cut() {
     let mut publisher = Client::connect(gateway.address).await;
     let mut total = 0;
     while cutter.cuts.load(Ordering::SeqCst) < CUTS {
-        near(&mut seen, total).await;
-        let ask = Ask::new("POST", "/topics/numbers").body(total.to_string());
+        near(&mut seen, total + 10).await;
+        let lines: String = (total..total + 10)
+            .map(|number| format!("{{\"data\":{number}}}\n"))
+            .collect();
+        let ask = Ask::new("POST", "/topics/numbers")
+            .field("content-type: application/x-ndjson")
+            .body(lines);
         assert_eq!(publisher.exchange(&ask).await.status(), 200);
-        total += 1;
+        total += 10;
     }
     let ask = Ask::new("POST", "/topics/numbers").body(LAST);
     assert_eq!(publisher.exchange(&ask).await.status(), 200);
