@@ -470,7 +470,7 @@ pub(super) async fn serve(
         Method::GET | Method::HEAD => {}
         Method::DELETE if generation.owner.is_none() || generation.owner == caller => {
             generation.stop.send_replace(true);
-            return Ok(no_content(&mut order, record)?);
+            return no_content(&mut order, record);
         }
         Method::DELETE => return Err(Some(Refusal::no_stream())),
         _ => {
@@ -487,7 +487,7 @@ pub(super) async fn serve(
     let context = Context::of(&mut order);
     let subscription = generation.stream.subscribe(here.worker, &reading.from);
     if subscription.is_over() && matches!(reading.transport, Transport::Sse | Transport::Ndjson) {
-        return Ok(no_content_for(&context, record)?);
+        return no_content_for(&context, record);
     }
     let mut headers = HeaderMap::new();
     name_stream(&mut headers, &generation);

@@ -93,8 +93,10 @@ impl Tail {
                 Some(Ok(Piece::Trailers(_))) => {}
                 Some(Err(reason)) => return TailEnd::Cut(reason),
                 None => {
-                    self.finish();
-                    return TailEnd::Over(body.end());
+                    return match self.finish() {
+                        Ok(()) => TailEnd::Over(body.end()),
+                        Err(fault) => TailEnd::TooLarge(fault),
+                    };
                 }
             }
         }
@@ -146,16 +148,21 @@ impl Tail {
         if open { Ok(()) } else { Err(TailEnd::Closed) }
     }
 
-    /// A last line may have no end.
-    fn finish(&mut self) {
-        if let Cut::Lines(lines) = &mut self.cut {
-            let stream = &self.stream;
-            lines.finish(&mut |block| {
-                if let Some(frame) = block.frame {
-                    // A closed stream wants it no more.
-                    let _ = stream.append(frame, None);
-                }
-            });
+    /// A last line may have no end, and some model APIs leave out the last blank line; clients take both for whole.
+    fn finish(&mut self) -> Result<(), TooLarge> {
+        let (stream, events) = (&self.stream, &mut self.events);
+        let mut append = |block: Block| {
+            if let Some(frame) = block.frame {
+                *events += 1;
+                // A closed stream wants it no more.
+                let _ = stream.append(frame, None);
+            }
+        };
+        match &mut self.cut {
+            Cut::Lines(lines) => lines.finish(&mut append),
+            // Of a feed that is opened again, half an event is none.
+            Cut::Events(_) if self.watcher.is_none() => Ok(()),
+            Cut::Events(splitter) => splitter.finish(&mut append),
         }
     }
 }

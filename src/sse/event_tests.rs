@@ -5,8 +5,8 @@ use std::borrow::Cow;
 use bytes::Bytes;
 use proptest::prelude::*;
 
-use super::super::{Splitter, reference};
 use super::{BadEvent, Frame, LONGEST_ID, Parts, event_id_text};
+use crate::sse::{Splitter, reference};
 
 fn parts(lines: &'static str) -> Parts<'static> {
     // Leaked, because parts borrow from their frame.

@@ -2,9 +2,8 @@
 
 use proptest::prelude::*;
 
-use super::super::event::Frame;
-use super::super::reference;
 use super::{Block, LONGEST_ID_LINE, Lines, REUSED, Splitter, TooLarge};
+use crate::sse::{Frame, reference};
 
 type Fed = (Vec<Block>, Result<(), TooLarge>);
 

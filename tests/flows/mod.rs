@@ -11,6 +11,7 @@ mod demo;
 mod feed_sources;
 mod feeds;
 mod fields;
+mod generations;
 mod heartbeat;
 mod ordinary;
 mod refusals;

@@ -14,14 +14,18 @@ use http_body::Frame;
 use tokio::task::coop::unconstrained;
 use tokio::time::{Instant, Sleep};
 
+use crate::config::Dialect;
 use crate::delivery::{self, Encoding, Item};
-use crate::dialect::Ending;
+use crate::dialect::{self, BodyKind, Ending, Failure};
 use crate::hub::{End, Next, Subscription};
 use crate::relay::direct::Aborted;
 use crate::relay::record::{Outcome, Record};
 
 /// The least time an EventSource waits before it comes back when it was sent away, and what is added by chance.
 const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(4));
+
+/// The time over which the readers are sent away before the process ends.
+const SPREAD: Duration = Duration::from_secs(5);
 
 type HungUp = Pin<Box<dyn Future<Output = ()> + Send>>;
 
@@ -38,8 +42,9 @@ pub(in crate::relay) struct Terms {
     pub(in crate::relay) beat: &'static [u8],
     /// When the subscription is over, whatever comes.
     pub(in crate::relay) until: Option<Instant>,
-    /// Whether events alone end it: an answer to a question, not a subscription that is come back to.
-    pub(in crate::relay) finite: bool,
+    /// How the end is told in band, where the stream is an answer to a question and not a subscription that is
+    /// come back to.
+    pub(in crate::relay) speaks: Option<(Dialect, BodyKind)>,
 }
 
 /// A subscription on its way to a client.
@@ -54,6 +59,8 @@ pub(in crate::relay) struct Watch {
     /// Bytes written past this body when it was last asked.
     seen: (u64, u64),
     hung_up: Option<HungUp>,
+    /// Whether the process is about to end, and the reader has to go.
+    sent_away: bool,
     /// Events handed out by this body.
     events: u64,
     record: Box<Record>,
@@ -90,6 +97,7 @@ impl Watch {
             beaten: Instant::now(),
             seen: (0, 0),
             hung_up: None,
+            sent_away: false,
             events: 0,
             record,
         }
@@ -114,8 +122,13 @@ impl Watch {
                 State::Aborting { .. } => return self.poll_abort(cx),
             }
             self.note_written();
+            self.note_drain();
             if self.record.socket().is_stopping() {
-                return self.send_away("the gateway ends");
+                self.sent_away = true;
+                match self.stop() {
+                    Some(bytes) => return self.hand_out(bytes),
+                    None => continue,
+                }
             }
             match self.subscription.poll_next(cx) {
                 Poll::Ready(next) => {
@@ -158,7 +171,7 @@ impl Watch {
                 }
                 self.events += entries.len() as u64;
                 self.count_events();
-                if self.terms.finite && self.subscription.is_over() {
+                if self.terms.speaks.is_some() && self.subscription.is_over() {
                     // With its last events the end goes out in the same write.
                     if let Some(Next::End(end)) = self.subscription.read() {
                         self.end(end);
@@ -194,16 +207,39 @@ impl Watch {
         };
     }
 
+    /// Ends what is left when the process does: an answer must not look whole.
+    fn stop(&mut self) -> Option<Bytes> {
+        const WHY: &str = "the gateway ends, and the time for running answers is over";
+        let Some((dialect, kind)) = self.terms.speaks else {
+            return self.send_away("the gateway ends");
+        };
+        let failure = Failure {
+            status: 504,
+            code: "gateway_stopping",
+            message: WHY,
+            request_id: self.record.id(),
+        };
+        let event = dialect::error_event(dialect, kind, &failure);
+        self.record.outcome = Outcome::Ended(Ending::Truncated);
+        self.record.reason = Some(format!("gateway_stopping: {WHY}").into());
+        self.state = match event {
+            Some(_) => State::Over,
+            None => State::Aborting { turned: false },
+        };
+        event
+    }
+
     /// Ends a subscription that its client will come back to, not all clients at once.
-    fn send_away(&mut self, why: &str) -> Poll<Option<Result<Frame<Bytes>, Aborted>>> {
+    fn send_away(&mut self, why: &str) -> Option<Bytes> {
         self.record.reason = Some(why.into());
         self.record.outcome = Outcome::Ended(Ending::Complete);
         self.state = State::Over;
-        if self.terms.encoding != Encoding::Sse {
-            return Poll::Ready(None);
+        if self.terms.encoding != Encoding::Sse || !self.sent_away {
+            return None;
         }
+        // Whoever was told a time by the publisher keeps to ours from now on; a new process may say otherwise.
         let retry = RETRY.0 + RETRY.1.mul_f64(fastrand::f64());
-        self.hand_out(format!("retry: {}\n\n", retry.as_millis()).into())
+        Some(format!("retry: {}\n\n", retry.as_millis()).into())
     }
 
     /// Takes into account what the herald wrote.
@@ -216,6 +252,16 @@ impl Watch {
             self.count_events();
             // When exactly is not known: the next heartbeat comes early rather than late.
         }
+    }
+
+    /// A subscription ends with the process, but not all of them at once.
+    fn note_drain(&mut self) {
+        if self.sent_away || self.terms.speaks.is_some() || !self.record.socket().is_draining() {
+            return;
+        }
+        self.sent_away = true;
+        let soon = Instant::now() + SPREAD.mul_f64(fastrand::f64());
+        self.terms.until = Some(self.terms.until.map_or(soon, |until| until.min(soon)));
     }
 
     fn count_events(&mut self) {
@@ -231,10 +277,11 @@ impl Watch {
         loop {
             let now = Instant::now();
             if self.terms.until.is_some_and(|until| until <= now) {
-                self.record.outcome = Outcome::Ended(Ending::Complete);
-                self.record.reason = Some("the subscription was as old as it may be".into());
-                self.state = State::Over;
-                return Poll::Ready(None);
+                let why = match self.sent_away {
+                    true => "the gateway ends",
+                    false => "the subscription was as old as it may be",
+                };
+                return Poll::Ready(self.send_away(why));
             }
             let beat = self.terms.heartbeat.map(|every| self.beaten + every);
             if beat.is_some_and(|beat| beat <= now) {
