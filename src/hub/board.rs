@@ -5,12 +5,12 @@
 //! the watermark has missed nothing below it.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
 use super::Shared;
-use super::limits::Full;
+use super::limits::{Full, StreamSlot};
+use super::parking::Mark;
 use super::reader::Reader;
 use super::stream::{Stream, StreamRules};
 use super::subscription::{self, From, Subscription};
@@ -21,6 +21,8 @@ use crate::sse::{Epoch, EventId, Frame};
 const PRODUCER_MS: u64 = 10 * 60 * 1000;
 /// Most producers' keys that are known at once; beyond it the oldest are forgotten.
 const PRODUCERS: usize = 100_000;
+/// Most forgotten topics whose last event is known of each; beyond it, only of all together.
+const FORGOTTEN: usize = 10_000;
 
 /// An event to be published.
 #[derive(Debug, Clone)]
@@ -48,7 +50,7 @@ pub struct Topics {
     shared: Arc<Shared>,
     rules: Vec<Arc<TopicRules>>,
     epoch: Epoch,
-    watermark: Arc<AtomicU64>,
+    watermark: Arc<Mark>,
     board: Arc<Mutex<Board>>,
 }
 
@@ -56,11 +58,63 @@ pub struct Topics {
 struct Board {
     topics: HashMap<Topic, Named>,
     watching: Vec<Weak<Watching>>,
-    producers: HashMap<Producer, Vec<EventId>>,
+    producers: HashMap<Producer, Published>,
     /// The same keys with the time they came, oldest first.
     produced: VecDeque<(u64, Producer)>,
-    /// No topic that was forgotten had an event beyond this.
-    forgotten: u64,
+    forgotten: Forgotten,
+}
+
+/// What one publication was numbered.
+#[derive(Debug, Clone, Copy)]
+struct Published {
+    /// The position before its first event.
+    after: u64,
+    events: u64,
+}
+
+impl Published {
+    fn ids(self, epoch: Epoch) -> Vec<EventId> {
+        let positions = self.after + 1..=self.after + self.events;
+        positions
+            .map(|position| EventId { epoch, position })
+            .collect()
+    }
+}
+
+/// Up to where topics had events that are not there any more.
+#[derive(Debug, Default)]
+struct Forgotten {
+    topics: HashMap<Topic, u64>,
+    /// No other topic had an event beyond this.
+    others: u64,
+}
+
+impl Forgotten {
+    fn add(&mut self, topic: &Topic, last: u64) {
+        if last <= self.others {
+            return;
+        }
+        if self.topics.len() == FORGOTTEN {
+            self.others = self.topics.drain().map(|(_, last)| last).max().unwrap_or(0);
+        }
+        self.topics.insert(topic.clone(), last);
+    }
+
+    /// Up to where `topic` may have had events, which is there again from now on.
+    fn take(&mut self, topic: &Topic) -> u64 {
+        self.topics.remove(topic).unwrap_or(0).max(self.others)
+    }
+
+    /// Up to where topics that one of `patterns` means may have had events.
+    fn through(&self, patterns: &[TopicPattern]) -> u64 {
+        if patterns.is_empty() {
+            return 0;
+        }
+        let known = self.topics.iter();
+        let meant =
+            known.filter(|(topic, _)| patterns.iter().any(|pattern| pattern.matches(topic)));
+        meant.map(|(_, last)| *last).fold(self.others, u64::max)
+    }
 }
 
 #[derive(Debug)]
@@ -68,6 +122,13 @@ struct Named {
     stream: Arc<Stream>,
     /// Milliseconds since the start when it was last published or subscribed to.
     used_ms: u64,
+}
+
+impl Named {
+    /// Whether nobody reads it, nor is about to.
+    fn is_free(&self) -> bool {
+        self.stream.readers() == 0 && Arc::strong_count(&self.stream) == 1
+    }
 }
 
 /// A subscription's interest in topics that are not there yet.
@@ -104,7 +165,7 @@ impl Topics {
             shared,
             rules,
             epoch: Epoch::new(fastrand::u64(..)),
-            watermark: Arc::new(AtomicU64::new(0)),
+            watermark: Arc::new(Mark::new(0)),
             board: Arc::default(),
         }
     }
@@ -123,27 +184,27 @@ impl Topics {
     ) -> Result<Vec<EventId>, PublishFault> {
         let mut board = lock(&self.board);
         let now = self.shared.now_ms();
-        if let Some(ids) = producer.and_then(|key| board.producers.get(&key)) {
-            return Ok(ids.clone());
+        if let Some(published) = producer.and_then(|key| board.producers.get(&key)) {
+            return Ok(published.ids(self.epoch));
         }
         let stream = self.stream(&mut board, topic)?;
         stream.make_room(events.iter().map(|event| event.frame.len()).sum())?;
-        let mut ids = Vec::with_capacity(events.len());
+        let mut published = Published {
+            after: self.watermark.get(),
+            events: 0,
+        };
         for event in events {
-            let position = self.watermark.load(Ordering::Relaxed) + 1;
+            published.events += 1;
+            let position = published.after + published.events;
             stream.append_at(position, event.frame, event.alias);
-            self.watermark.store(position, Ordering::SeqCst);
-            ids.push(EventId {
-                epoch: self.epoch,
-                position,
-            });
+            self.watermark.rise(position);
         }
         if let Some(key) = producer {
-            board.remember(key, ids.clone(), now);
+            board.remember(key, published, now);
         }
         drop(board);
         stream.tell();
-        Ok(ids)
+        Ok(published.ids(self.epoch))
     }
 
     /// Subscribes to every topic that one of `patterns` means, in the thread of `worker`.
@@ -175,6 +236,7 @@ impl Topics {
         known
             .filter(|(topic, _)| open.iter().any(|pattern| pattern.matches(topic)))
             .for_each(|(_, named)| add(named.stream.clone()));
+        let forgotten = board.forgotten.through(&open);
         let watching = (!open.is_empty()).then(|| {
             Arc::new(Watching {
                 patterns: open,
@@ -187,8 +249,9 @@ impl Topics {
             epoch: self.epoch,
             watermark: self.watermark.clone(),
             watching,
+            forgotten,
         };
-        let begun = Subscription::begin(worker, streams, from, Some(numbering));
+        let begun = Subscription::begin((&self.shared, worker), streams, from, Some(numbering));
         drop(board);
         Ok(begun)
     }
@@ -197,7 +260,7 @@ impl Topics {
     pub fn last_id(&self) -> EventId {
         EventId {
             epoch: self.epoch,
-            position: self.watermark.load(Ordering::SeqCst),
+            position: self.watermark.get(),
         }
     }
 
@@ -205,8 +268,11 @@ impl Topics {
     pub(super) fn sweep(&self) {
         let mut board = lock(&self.board);
         let now = self.shared.now_ms();
-        for named in board.topics.values() {
+        for named in board.topics.values_mut() {
             named.stream.evict_old();
+            if named.stream.readers() > 0 {
+                named.used_ms = now;
+            }
         }
         board.forget(|named| {
             let age = named.stream.rules().history.age;
@@ -240,16 +306,18 @@ impl Topics {
                 used_ms: now,
             },
         );
+        // Whoever watches for it was told at its beginning of what it may have had, or did not ask.
+        let had = stream.last();
         let watching = board.watching.iter().filter_map(Weak::upgrade);
         for watching in watching.filter(|watching| watching.wants(topic)) {
             if let Some(reader) = watching.reader.get() {
-                subscription::join(reader, stream.clone());
+                subscription::join(reader, stream.clone(), had);
             }
         }
         Ok(stream)
     }
 
-    fn make(&self, board: &Board, topic: &Topic) -> Result<Arc<Stream>, Full> {
+    fn make(&self, board: &mut Board, topic: &Topic) -> Result<Arc<Stream>, Full> {
         let rules = self.rules.iter().find(|rules| rules.pattern.matches(topic));
         let rules = rules.unwrap_or_else(|| TopicRules::fallback());
         let rules = StreamRules {
@@ -259,12 +327,9 @@ impl Topics {
             ids: Ids::Backend,
         };
         let name = Some(topic.as_str().into());
-        Stream::named(
-            self.shared.clone(),
-            rules,
-            (self.epoch, board.forgotten),
-            name,
-        )
+        let slot = StreamSlot::take(&self.shared)?;
+        let had = board.forgotten.take(topic);
+        Ok(Stream::named(slot, rules, (self.epoch, had), name))
     }
 }
 
@@ -272,10 +337,10 @@ impl Board {
     /// Forgets the topics that nobody reads and that are `idle`.
     fn forget(&mut self, idle: impl Fn(&Named) -> bool) {
         let forgotten = &mut self.forgotten;
-        self.topics.retain(|_, named| {
-            let keep = named.stream.readers() > 0 || !idle(named);
+        self.topics.retain(|topic, named| {
+            let keep = !named.is_free() || !idle(named);
             if !keep {
-                *forgotten = (*forgotten).max(named.stream.last());
+                forgotten.add(topic, named.stream.last());
             }
             keep
         });
@@ -283,24 +348,21 @@ impl Board {
 
     /// Forgets the topic that was used longest ago, of those that nobody reads; false if there is none.
     fn forget_idlest(&mut self) -> bool {
-        let unread = self
-            .topics
-            .values()
-            .filter(|named| named.stream.readers() == 0);
-        let Some(oldest) = unread.map(|named| named.used_ms).min() else {
+        let free = self.topics.values().filter(|named| named.is_free());
+        let Some(oldest) = free.map(|named| named.used_ms).min() else {
             return false;
         };
         self.forget(|named| named.used_ms <= oldest);
         true
     }
 
-    fn remember(&mut self, key: Producer, ids: Vec<EventId>, now: u64) {
+    fn remember(&mut self, key: Producer, published: Published, now: u64) {
         if self.produced.len() == PRODUCERS
             && let Some((_, oldest)) = self.produced.pop_front()
         {
             self.producers.remove(&oldest);
         }
-        self.producers.insert(key, ids);
+        self.producers.insert(key, published);
         self.produced.push_back((now, key));
     }
 

@@ -4,11 +4,8 @@
 //! place; each costs one write to its socket, and nothing is woken. Whoever cannot be served so is woken and
 //! reads by itself.
 
-use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Poll, Waker};
 
 use bytes::{Bytes, BytesMut};
 
@@ -18,7 +15,7 @@ use super::stream::Stream;
 use super::subscription::{BATCH, shown};
 use crate::delivery::{self, Direct, Encoding, Framing, Item};
 
-/// Readers served before others have their turn.
+/// Readers served before others in the thread have their turn. A stream counts as one more.
 const TURN: usize = 128;
 /// Most places that readers of one round stand at, for all of them to be served from here.
 const BATCHES: usize = 16;
@@ -26,49 +23,20 @@ const BATCHES: usize = 16;
 /// would cost more than it saves.
 const MANY: usize = 8;
 
-/// Tells a herald which streams have something new.
-#[derive(Debug, Default)]
-pub(super) struct Bell(Mutex<Told>);
-
-#[derive(Debug, Default)]
-struct Told {
-    streams: VecDeque<Arc<Stream>>,
-    herald: Option<Waker>,
-}
-
-impl Bell {
-    /// Says that `stream` has something new. A stream is told once until its round begins, so that there are
-    /// never more than there are streams.
-    pub(super) fn ring(&self, stream: Arc<Stream>) {
-        let mut told = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        told.streams.push_back(stream);
-        let herald = told.herald.take();
-        drop(told);
-        if let Some(herald) = herald {
-            herald.wake();
-        }
-    }
-
-    async fn next(&self) -> Arc<Stream> {
-        poll_fn(|cx| {
-            let mut told = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-            match told.streams.pop_front() {
-                Some(stream) => Poll::Ready(stream),
-                None => {
-                    told.herald = Some(cx.waker().clone());
-                    Poll::Pending
-                }
-            }
-        })
-        .await
-    }
-}
-
 /// Goes its rounds for ever.
 pub(super) async fn run(shared: &Shared, worker: usize) {
+    let mut left = TURN;
     loop {
-        let stream = shared.bells[worker].next().await;
-        Round::new(&stream, worker).run().await;
+        let stream = poll_fn(|cx| shared.bells[worker].poll_next(cx)).await;
+        let mut round = Round::new(&stream, worker);
+        let mut key = Some(0);
+        while let Some(first) = key {
+            key = round.serve(first, &mut left);
+            if left == 0 {
+                left = TURN;
+                tokio::task::yield_now().await;
+            }
+        }
     }
 }
 
@@ -97,7 +65,7 @@ struct Round<'s> {
 impl<'s> Round<'s> {
     fn new(stream: &'s Stream, worker: usize) -> Self {
         // Before the end is looked at: whatever is appended from now on is told anew.
-        stream.ring(worker).told.store(false, Ordering::SeqCst);
+        stream.ring(worker).ear.heed();
         Self {
             stream,
             worker,
@@ -107,39 +75,31 @@ impl<'s> Round<'s> {
         }
     }
 
-    async fn run(mut self) {
-        let mut key = 0;
-        while let Some(next) = self.serve(key) {
-            key = next;
-            tokio::task::yield_now().await;
-        }
-    }
-
-    /// Serves a turn's readers from `first` on; where to go on, if there are more.
-    fn serve(&mut self, first: usize) -> Option<usize> {
+    /// Serves readers from place `first` on, as long as some of the turn is `left`; where to go on, if there are
+    /// more.
+    fn serve(&mut self, first: usize, left: &mut usize) -> Option<usize> {
         let stream = self.stream;
         let readers = stream.ring(self.worker).readers();
-        let mut served = 0;
-        let end = readers.capacity();
-        for key in first..end {
-            if served == TURN {
+        for key in first..readers.capacity() {
+            if *left == 0 {
                 return Some(key);
             }
-            if let Some(reader) = readers.get(key).filter(|reader| reader.is_parked()) {
-                served += 1;
+            if let Some(reader) = readers.get(key).filter(|reader| reader.seat.is_parked()) {
+                *left -= 1;
                 self.bring(reader);
             }
         }
+        *left = left.saturating_sub(1);
         None
     }
 
     fn bring(&mut self, reader: &Reader) {
         let position = reader.position();
         if position < self.last && !self.write(reader, position) {
-            return reader.wake();
+            return reader.seat.wake();
         }
         if self.ended {
-            reader.wake();
+            reader.seat.wake();
         }
     }
 
@@ -169,7 +129,7 @@ impl<'s> Round<'s> {
         let joined = reader.joined();
         joined.len() <= MANY
             && joined.iter().all(|joined| {
-                std::ptr::eq(&*joined.stream, self.stream) || joined.stream.last() <= position
+                std::ptr::eq(&*joined.stream, self.stream) || !joined.has_news(position)
             })
     }
 

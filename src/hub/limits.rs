@@ -47,18 +47,11 @@ impl Limits {
 
     /// Notes that `added` bytes are kept more and `freed` fewer; how many are now too many.
     pub(super) fn weigh(&self, added: usize, freed: usize) -> usize {
-        let before = self.bytes.fetch_add(added, Ordering::Relaxed) + added;
-        let now = if freed > 0 {
-            self.bytes
-                .fetch_sub(freed, Ordering::Relaxed)
-                .saturating_sub(freed)
-        } else {
-            before
-        };
-        self.series
-            .bytes
-            .set(i64::try_from(now).unwrap_or(i64::MAX));
-        now.saturating_sub(self.most_bytes)
+        self.bytes.fetch_add(added, Ordering::Relaxed);
+        let before = self.bytes.fetch_sub(freed, Ordering::Relaxed);
+        let change = |bytes| i64::try_from(bytes).unwrap_or(i64::MAX);
+        self.series.bytes.inc_by(change(added) - change(freed));
+        before.saturating_sub(freed).saturating_sub(self.most_bytes)
     }
 
     /// How many bytes would be too many, were `added` kept more.
@@ -75,6 +68,10 @@ impl Limits {
 }
 
 impl StreamSlot {
+    pub(super) fn shared(&self) -> &Arc<super::Shared> {
+        &self.0
+    }
+
     /// Takes a place.
     pub(super) fn take(shared: &Arc<super::Shared>) -> Result<Self, Full> {
         let limits = &shared.limits;

@@ -12,12 +12,14 @@
 //! it holds back nobody, and what the log has evicted meanwhile it is told as a gap.
 //!
 //! Nothing here is lock-free. A log is behind a mutex that is held for the length of a push or a read; what
-//! is left between two threads is the moment of parking, which [`reader`] describes.
+//! is left between two threads is the moment of parking, which [`parking`] describes.
 
+mod beginning;
 mod board;
 mod gap;
 mod herald;
 mod limits;
+mod parking;
 mod reader;
 mod stream;
 mod subscription;
@@ -32,8 +34,8 @@ pub use subscription::{From, Next, Subscription};
 use std::sync::Arc;
 use std::time::Instant;
 
-use herald::Bell;
 use limits::Limits;
+use parking::Bell;
 
 use crate::config;
 use crate::metrics::HubSeries;
@@ -50,7 +52,7 @@ pub struct Hub {
 struct Shared {
     limits: Limits,
     /// One for each worker.
-    bells: Box<[Bell]>,
+    bells: Box<[Bell<Arc<Stream>>]>,
     series: HubSeries,
     started: Instant,
 }
@@ -72,7 +74,7 @@ impl Hub {
     ) -> Arc<Self> {
         let shared = Arc::new(Shared {
             limits: Limits::new(bounds, series.clone()),
-            bells: (0..workers).map(|_| Bell::default()).collect(),
+            bells: (0..workers).map(|_| Bell::new()).collect(),
             series,
             started: Instant::now(),
         });

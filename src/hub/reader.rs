@@ -1,16 +1,9 @@
 //! The part of a subscription that its stream knows: where it stands, and how to reach it.
-//!
-//! # Parking
-//!
-//! A reader is parked when it has read all there is. It then says so and looks at its streams once more; an
-//! appender moves the stream's end and then has the parked readers looked for. Whichever comes second sees the
-//! other: all four steps are sequentially consistent. So a reader that sleeps has nothing to read, or a herald on
-//! its way to it.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::task::Waker;
 
+use super::parking::Seat;
 use super::stream::Stream;
 use crate::delivery::{Encoding, Framing, Socket};
 
@@ -31,8 +24,15 @@ pub(super) struct Joined {
     pub(super) stream: Arc<Stream>,
     /// Its place in the stream's ring.
     pub(super) key: usize,
-    /// Events up to here are gone, and the reader was told.
-    pub(super) reported: u64,
+    /// Events up to here it does not get: it did not ask for them, or was told that they are gone.
+    pub(super) from: u64,
+}
+
+impl Joined {
+    /// Whether there may be anything new in it for a reader at `position`.
+    pub(super) fn has_news(&self, position: u64) -> bool {
+        self.stream.last() > position.max(self.from)
+    }
 }
 
 /// A subscription, as its streams see it.
@@ -42,8 +42,7 @@ pub(super) struct Reader {
     pub(super) worker: usize,
     /// The last event it has.
     position: AtomicU64,
-    parked: AtomicBool,
-    waker: Mutex<Option<Waker>>,
+    pub(super) seat: Seat,
     pub(super) outlet: OnceLock<Outlet>,
     /// What it reads. More than one are topics, numbered together.
     joined: Mutex<Vec<Joined>>,
@@ -62,8 +61,7 @@ impl Reader {
         Self {
             worker,
             position: AtomicU64::new(position),
-            parked: AtomicBool::new(false),
-            waker: Mutex::new(None),
+            seat: Seat::new(),
             outlet: OnceLock::new(),
             joined: Mutex::new(Vec::new()),
             many: AtomicBool::new(false),
@@ -77,9 +75,15 @@ impl Reader {
         self.position.load(Ordering::Acquire)
     }
 
+    /// It has what there is up to `position`.
     pub(super) fn move_to(&self, position: u64) {
-        self.position.store(position, Ordering::Release);
+        self.pass_to(position);
         self.began.store(true, Ordering::Relaxed);
+    }
+
+    /// There was nothing for it up to `position`.
+    pub(super) fn pass_to(&self, position: u64) {
+        self.position.store(position, Ordering::Release);
     }
 
     pub(super) fn has_read(&self) -> bool {
@@ -88,37 +92,6 @@ impl Reader {
 
     pub(super) fn joined(&self) -> MutexGuard<'_, Vec<Joined>> {
         self.joined.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub(super) fn is_parked(&self) -> bool {
-        self.parked.load(Ordering::SeqCst)
-    }
-
-    /// Says that there is nothing to read, and whom to wake when there is.
-    pub(super) fn park(&self, waker: &Waker) {
-        let mut known = self.waker.lock().unwrap_or_else(PoisonError::into_inner);
-        if !known.as_ref().is_some_and(|known| known.will_wake(waker)) {
-            *known = Some(waker.clone());
-        }
-        drop(known);
-        self.parked.store(true, Ordering::SeqCst);
-    }
-
-    pub(super) fn unpark(&self) {
-        self.parked.store(false, Ordering::SeqCst);
-    }
-
-    /// Has the reader read by itself.
-    pub(super) fn wake(&self) {
-        self.unpark();
-        let waker = self
-            .waker
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone();
-        if let Some(waker) = waker {
-            waker.wake();
-        }
     }
 
     /// Notes what was written past the server.

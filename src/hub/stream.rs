@@ -1,6 +1,5 @@
 //! A stream: a log, its end, and who reads it.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use slab::Slab;
@@ -8,6 +7,7 @@ use tokio::sync::watch;
 
 use super::Shared;
 use super::limits::{Full, StreamSlot};
+use super::parking::{Ear, Tip};
 use super::reader::Reader;
 use crate::config::{History, Ids, Slow, Start};
 use crate::dialect::Ending;
@@ -49,17 +49,32 @@ pub(super) struct Kept {
 }
 
 /// The readers of a stream in one worker.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Ring {
-    /// Whether the worker's herald knows already that there is something new.
-    pub(super) told: AtomicBool,
-    pub(super) count: AtomicUsize,
-    pub(super) readers: Mutex<Slab<Arc<Reader>>>,
+    pub(super) ear: Ear,
+    readers: Mutex<Slab<Arc<Reader>>>,
 }
 
 impl Ring {
+    fn new() -> Self {
+        Self {
+            ear: Ear::new(),
+            readers: Mutex::default(),
+        }
+    }
+
     pub(super) fn readers(&self) -> MutexGuard<'_, Slab<Arc<Reader>>> {
         self.readers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn take(&self, key: usize) -> Option<Arc<Reader>> {
+        let mut readers = self.readers();
+        let taken = readers.try_remove(key);
+        if readers.is_empty() {
+            // A round goes over all places there ever were.
+            *readers = Slab::new();
+        }
+        taken
     }
 }
 
@@ -68,14 +83,11 @@ impl Ring {
 pub struct Stream {
     shared: Arc<Shared>,
     epoch: Epoch,
-    floor: u64,
     rules: StreamRules,
     /// Its name, where it is a topic.
     name: Option<Arc<str>>,
     kept: Mutex<Kept>,
-    /// The position of the last event.
-    last: AtomicU64,
-    ended: AtomicBool,
+    tip: Tip,
     rings: Box<[Ring]>,
     readers: watch::Sender<usize>,
     _slot: StreamSlot,
@@ -84,38 +96,41 @@ pub struct Stream {
 impl Stream {
     pub(super) fn open(shared: Arc<Shared>, rules: StreamRules) -> Result<Arc<Self>, Full> {
         let epoch = Epoch::new(fastrand::u64(..));
-        Self::named(shared, rules, (epoch, 0), None)
+        Ok(Self::named(
+            StreamSlot::take(&shared)?,
+            rules,
+            (epoch, 0),
+            None,
+        ))
     }
 
-    /// A stream whose events are numbered by somebody else. Up to `floor` there may have been events that
-    /// nobody remembers.
+    /// A stream whose events are numbered by somebody else. Up to `floor` it may have had events that are gone.
     pub(super) fn named(
-        shared: Arc<Shared>,
+        slot: StreamSlot,
         rules: StreamRules,
         (epoch, floor): (Epoch, u64),
         name: Option<Arc<str>>,
-    ) -> Result<Arc<Self>, Full> {
+    ) -> Arc<Self> {
+        let shared = slot.shared().clone();
         let limits = Limits {
             events: rules.history.events,
             bytes: rules.history.bytes,
             age: rules.history.age,
         };
-        Ok(Arc::new(Self {
-            _slot: StreamSlot::take(&shared)?,
-            rings: shared.bells.iter().map(|_| Ring::default()).collect(),
+        Arc::new(Self {
+            _slot: slot,
+            rings: shared.bells.iter().map(|_| Ring::new()).collect(),
             shared,
             epoch,
-            floor,
             rules,
             name,
             kept: Mutex::new(Kept {
-                log: Log::new(limits),
+                log: Log::behind(limits, floor),
                 end: None,
             }),
-            last: AtomicU64::new(0),
-            ended: AtomicBool::new(false),
+            tip: Tip::new(floor),
             readers: watch::Sender::new(0),
-        }))
+        })
     }
 
     /// Appends an event, numbered after the one before; `alias` is the id its source gave it.
@@ -177,14 +192,14 @@ impl Stream {
             let freed = kept.log.drop_oldest(over);
             limits.weigh(0, freed);
         }
-        self.last.store(position, Ordering::SeqCst);
+        self.tip.last.rise(position);
         self.shared.series.appended.inc();
     }
 
     /// Nothing more will come. Readers get what there is, and then this end. Only the first call counts.
     pub fn close(self: &Arc<Self>, end: End) {
         self.kept().end.get_or_insert(end);
-        self.ended.store(true, Ordering::SeqCst);
+        self.tip.end();
         self.tell();
     }
 
@@ -244,10 +259,6 @@ impl Stream {
         &self.rules
     }
 
-    pub(super) fn floor(&self) -> u64 {
-        self.floor
-    }
-
     pub(super) fn shown_ids(&self) -> Ids {
         self.rules.ids
     }
@@ -268,11 +279,11 @@ impl Stream {
     }
 
     pub(super) fn last(&self) -> u64 {
-        self.last.load(Ordering::SeqCst)
+        self.tip.last.get()
     }
 
     pub(super) fn has_ended(&self) -> bool {
-        self.ended.load(Ordering::SeqCst)
+        self.tip.has_ended()
     }
 
     pub(super) fn kept(&self) -> MutexGuard<'_, Kept> {
@@ -287,7 +298,7 @@ impl Stream {
     pub(super) fn enter(&self, reader: Arc<Reader>) -> usize {
         let ring = self.ring(reader.worker);
         let key = ring.readers().insert(reader);
-        ring.count.fetch_add(1, Ordering::SeqCst);
+        ring.ear.enter();
         self.readers.send_modify(|readers| *readers += 1);
         key
     }
@@ -295,15 +306,17 @@ impl Stream {
     /// Takes a reader out.
     pub(super) fn leave(&self, worker: usize, key: usize) {
         let ring = self.ring(worker);
-        ring.readers().try_remove(key);
-        ring.count.fetch_sub(1, Ordering::SeqCst);
+        // Dropped after the lock: what its waker holds may lead back here.
+        let reader = ring.take(key);
+        ring.ear.leave();
         self.readers.send_modify(|readers| *readers -= 1);
+        drop(reader);
     }
 
     /// Has the heralds look for parked readers.
     pub(super) fn tell(self: &Arc<Self>) {
         for (worker, ring) in self.rings.iter().enumerate() {
-            if ring.count.load(Ordering::SeqCst) > 0 && !ring.told.swap(true, Ordering::SeqCst) {
+            if ring.ear.is_to_ring() {
                 self.shared.bells[worker].ring(self.clone());
             }
         }

@@ -2,18 +2,24 @@
 
 use std::borrow::Cow;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 
+use super::Shared;
+use super::beginning::Beginning;
 use super::gap::{Gap, GapReason};
+use super::parking::Mark;
 use super::reader::{Joined, Outlet, Reader};
 use super::stream::{End, Stream};
-use crate::config::{Ids, Slow, Start};
+use crate::config::{Ids, Slow};
 use crate::sse::{Epoch, EventId};
 use crate::store::Entry;
+use prometheus_client::metrics::gauge::Gauge;
 
 /// Most bytes handed out at once.
 pub(super) const BATCH: usize = 64 * 1024;
+/// Most bytes taken from each of many topics, which share [`BATCH`] otherwise.
+const SHARE: usize = 4 * 1024;
 
 /// Where a reader begins.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,14 +50,12 @@ pub enum Next {
 pub struct Subscription {
     reader: Arc<Reader>,
     epoch: Epoch,
-    slow: Slow,
     ids: Ids,
     /// What is to be told before anything else.
     pending: Option<Gap>,
-    /// Whether what is gone already need not be told: the reader asked for what there is.
-    quiet: bool,
     /// Up to where topics may be read: what has a number below is there. None for a stream of its own.
-    watermark: Option<Arc<AtomicU64>>,
+    watermark: Option<Arc<Mark>>,
+    subscribers: Gauge,
     /// Its interest in topics that are not there yet.
     watching: Option<Arc<super::board::Watching>>,
 }
@@ -60,53 +64,51 @@ impl Stream {
     /// Subscribes in the thread of `worker`.
     pub fn subscribe(self: &Arc<Self>, worker: usize, from: &From) -> Subscription {
         let streams = vec![self.clone()];
-        Subscription::begin(worker, streams, from, None)
+        Subscription::begin((self.shared(), worker), streams, from, None)
     }
 }
 
 impl Subscription {
     /// A subscription to `streams`, of which there is at least one unless `board` is given.
     pub(super) fn begin(
-        worker: usize,
+        (shared, worker): (&Shared, usize),
         streams: Vec<Arc<Stream>>,
         from: &From,
         board: Option<Numbering>,
     ) -> Self {
-        let (epoch, last) = match (&board, streams.first()) {
-            (Some(board), _) => (board.epoch, board.watermark.load(Ordering::SeqCst)),
-            (None, Some(stream)) => (stream.epoch(), stream.last()),
-            (None, None) => (Epoch::new(0), 0),
-        };
+        let subscribers = shared.series.subscribers.clone();
+        subscribers.inc();
         let rules = streams.first().map(|stream| *stream.rules());
-        let start = rules.map_or(Start::Live, |rules| rules.start);
+        let epoch = match (&board, streams.first()) {
+            (Some(board), _) => board.epoch,
+            (None, Some(stream)) => stream.epoch(),
+            (None, None) => Epoch::new(0),
+        };
         let ids = match &board {
             Some(_) => Ids::Backend,
             None => rules.map_or(Ids::Gateway, |rules| rules.ids),
         };
-        let begun = begin(&streams, from, (epoch, last), start);
-        let reader = Arc::new(Reader::new(worker, begun.position));
-        let mut subscription = Self {
-            reader,
+        let begun = Beginning::of(&streams, epoch, board.as_ref()).find(from);
+        let subscription = Self {
+            reader: Arc::new(Reader::new(worker, begun.position)),
             epoch,
-            slow: rules.map_or(Slow::Skip, |rules| rules.slow),
             ids,
             pending: begun.gap,
-            quiet: begun.quiet,
+            subscribers,
             watermark: board.as_ref().map(|board| board.watermark.clone()),
-            watching: None,
+            watching: board.and_then(|board| board.watching),
         };
-        for stream in streams {
-            subscription.join(stream);
+        for (at, stream) in streams.into_iter().enumerate() {
+            join(
+                &subscription.reader,
+                stream,
+                begun.from.get(at).copied().unwrap_or(0),
+            );
         }
-        subscription.watching = board.and_then(|board| board.watching);
         if let Some(watching) = &subscription.watching {
             watching.begin(&subscription.reader);
         }
         subscription
-    }
-
-    fn join(&mut self, stream: Arc<Stream>) {
-        join(&self.reader, stream);
     }
 
     /// Lets events be written to `outlet` directly from now on, whenever the reader waits for more.
@@ -120,16 +122,16 @@ impl Subscription {
     ///
     /// To be polled by the thread of the worker it was begun for.
     pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Next> {
-        self.reader.unpark();
+        self.reader.seat.unpark();
         loop {
             if let Some(next) = self.read() {
                 return Poll::Ready(next);
             }
-            self.reader.park(cx.waker());
+            self.reader.seat.park(cx.waker());
             if !self.has_news() {
                 return Poll::Pending;
             }
-            self.reader.unpark();
+            self.reader.seat.unpark();
         }
     }
 
@@ -138,26 +140,32 @@ impl Subscription {
         if let Some(gap) = self.pending.take() {
             return Some(Next::Gap(gap));
         }
-        let next = match self.watermark.clone() {
-            Some(watermark) => self.read_topics(watermark.load(Ordering::SeqCst)),
+        match self.watermark.clone() {
+            Some(watermark) => self.read_topics(watermark.get()),
             None => self.read_stream(),
-        };
-        if matches!(next, Some(Next::Events(_))) {
-            self.quiet = false;
         }
-        next
     }
 
     fn read_stream(&mut self) -> Option<Next> {
         let position = self.reader.position();
-        let joined = self.reader.joined();
-        let stream = joined.first()?.stream.clone();
-        drop(joined);
+        let stream = self.reader.joined().first()?.stream.clone();
         let kept = stream.kept();
         let read = kept.log.after(position, BATCH);
-        if let Some(missed) = read.missed.filter(|_| !self.quiet) {
+        if let Some(missed) = read.missed {
             drop(kept);
-            return Some(self.missed(&stream, position, missed.through));
+            let through = match self.skip(&stream, missed.through) {
+                Some(through) => through,
+                None => return Some(Next::Lagged),
+            };
+            self.reader.move_to(through);
+            return Some(Next::Gap(Gap {
+                reason: GapReason::Evicted,
+                after: Some(stream.id(position)),
+                through: Some(stream.id(through)),
+                missed: Some(through - position),
+                topic: None,
+                id: stream.id(through),
+            }));
         }
         if let Some(last) = read.entries.last() {
             self.reader.move_to(last.position);
@@ -166,43 +174,50 @@ impl Subscription {
         kept.end.map(Next::End)
     }
 
-    /// The reader's place in a stream of its own was evicted.
-    fn missed(&mut self, stream: &Arc<Stream>, after: u64, through: u64) -> Next {
-        stream.shared().series.gaps.inc();
-        let through = match self.slow {
-            Slow::Disconnect if after > 0 && self.reader.has_read() => return Next::Lagged,
+    /// Behind what a reader goes on whose next events, up to `through`, were evicted; none if it does not.
+    fn skip(&self, stream: &Stream, through: u64) -> Option<u64> {
+        let series = &stream.shared().series;
+        let through = match stream.rules().slow {
+            Slow::Disconnect if self.reader.has_read() => {
+                series.lagged.inc();
+                return None;
+            }
             Slow::Latest => through.max(stream.last().saturating_sub(1)),
             Slow::Disconnect | Slow::Skip => through,
         };
-        self.reader.move_to(through);
-        Next::Gap(Gap {
-            reason: GapReason::Evicted,
-            after: Some(stream.id(after)),
-            through: Some(stream.id(through)),
-            missed: Some(through - after),
-            topic: None,
-            id: stream.id(through),
-        })
+        series.gaps.inc();
+        Some(through)
     }
 
+    /// What is new in any topic, in the order of the numbers: as far as all of them were read.
     fn read_topics(&mut self, watermark: u64) -> Option<Next> {
         let position = self.reader.position();
         let mut upto = watermark;
         let mut found: Vec<Entry> = Vec::new();
         let mut joined = self.reader.joined();
-        for joined in joined.iter_mut() {
+        let news = joined
+            .iter()
+            .filter(|joined| joined.has_news(position))
+            .count();
+        let share = (BATCH / news.max(1)).max(SHARE);
+        for joined in joined.iter_mut().filter(|joined| joined.has_news(position)) {
             let stream = &joined.stream;
-            if stream.last() <= position && stream.floor() <= position {
-                continue;
-            }
-            let read = stream.kept().log.after(position, BATCH);
-            let missed = read
-                .missed
-                .map_or(0, |missed| missed.through)
-                .max(stream.floor());
-            if missed > position && missed > joined.reported && !self.quiet {
-                joined.reported = missed;
-                return Some(self.missed_topic(stream, position, missed));
+            let after = position.max(joined.from);
+            let read = stream.kept().log.after(after, share);
+            if let Some(missed) = read.missed {
+                let Some(through) = self.skip(stream, missed.through) else {
+                    return Some(Next::Lagged);
+                };
+                joined.from = through;
+                return Some(Next::Gap(Gap {
+                    reason: GapReason::Evicted,
+                    after: Some(stream.id(after)),
+                    through: Some(stream.id(through)),
+                    missed: None,
+                    topic: stream.name().cloned(),
+                    // What the other topics still have must not be skipped.
+                    id: stream.id(position),
+                }));
             }
             if let Some(last) = read
                 .entries
@@ -211,37 +226,34 @@ impl Subscription {
             {
                 upto = upto.min(last.position);
             }
-            found.extend(read.entries);
+            if found.is_empty() {
+                found = read.entries;
+            } else {
+                found.extend(read.entries);
+            }
         }
         drop(joined);
         found.retain(|entry| entry.position <= upto);
         found.sort_unstable_by_key(|entry| entry.position);
-        self.reader.move_to(found.last()?.position);
+        let Some(last) = found.last() else {
+            // Had a topic more than was read, it would have given something: all were read up to here.
+            self.reader.pass_to(position.max(watermark));
+            return None;
+        };
+        self.reader.move_to(last.position);
         Some(Next::Events(found))
-    }
-
-    fn missed_topic(&self, stream: &Arc<Stream>, after: u64, through: u64) -> Next {
-        stream.shared().series.gaps.inc();
-        if self.slow == Slow::Disconnect && self.reader.has_read() {
-            return Next::Lagged;
-        }
-        Next::Gap(Gap {
-            reason: GapReason::Evicted,
-            after: Some(stream.id(after)),
-            through: Some(stream.id(through)),
-            missed: None,
-            topic: stream.name().cloned(),
-            // What the other topics still have must not be skipped.
-            id: stream.id(after),
-        })
     }
 
     fn has_news(&self) -> bool {
         let position = self.reader.position();
+        let upto = self
+            .watermark
+            .as_ref()
+            .map_or(u64::MAX, |watermark| watermark.get());
         let joined = self.reader.joined();
-        joined
-            .iter()
-            .any(|joined| joined.stream.last() > position || joined.stream.has_ended())
+        joined.iter().any(|joined| {
+            (upto > position && joined.has_news(position)) || joined.stream.has_ended()
+        })
     }
 
     /// Where it stands: the id to resume after.
@@ -276,6 +288,7 @@ impl Subscription {
 
 impl Drop for Subscription {
     fn drop(&mut self) {
+        self.subscribers.dec();
         if let Some(watching) = &self.watching {
             watching.end();
         }
@@ -289,19 +302,17 @@ impl Drop for Subscription {
 /// What a subscription to topics needs of their numbering.
 pub(super) struct Numbering {
     pub(super) epoch: Epoch,
-    pub(super) watermark: Arc<AtomicU64>,
+    pub(super) watermark: Arc<Mark>,
     pub(super) watching: Option<Arc<super::board::Watching>>,
+    /// No topic that it watches for, and that was forgotten, had an event beyond this.
+    pub(super) forgotten: u64,
 }
 
-/// Has `reader` follow `stream` too.
-pub(super) fn join(reader: &Arc<Reader>, stream: Arc<Stream>) {
+/// Has `reader` follow `stream` too, behind `from`.
+pub(super) fn join(reader: &Arc<Reader>, stream: Arc<Stream>, from: u64) {
     let key = stream.enter(reader.clone());
     let mut joined = reader.joined();
-    joined.push(Joined {
-        stream,
-        key,
-        reported: 0,
-    });
+    joined.push(Joined { stream, key, from });
     if joined.len() > 1 {
         reader.many.store(true, Ordering::SeqCst);
     }
@@ -319,83 +330,4 @@ pub(super) fn shown((epoch, ids): (Epoch, Ids), entry: &Entry) -> Cow<'_, str> {
             .to_string(),
         ),
     }
-}
-
-/// Where a reader begins.
-struct Begun {
-    position: u64,
-    gap: Option<Gap>,
-    quiet: bool,
-}
-
-impl Begun {
-    fn at(position: u64) -> Self {
-        Self {
-            position,
-            gap: None,
-            quiet: false,
-        }
-    }
-
-    /// With the oldest there is, after a gap about which nothing more is known.
-    fn oldest(reason: GapReason, epoch: Epoch) -> Self {
-        Self {
-            position: 0,
-            gap: Some(Gap {
-                reason,
-                after: None,
-                through: None,
-                missed: None,
-                topic: None,
-                id: EventId { epoch, position: 0 },
-            }),
-            quiet: true,
-        }
-    }
-}
-
-fn begin(streams: &[Arc<Stream>], from: &From, (epoch, last): (Epoch, u64), start: Start) -> Begun {
-    let ahead = |position| {
-        if position > last {
-            Begun::oldest(GapReason::Ahead, epoch)
-        } else {
-            Begun::at(position)
-        }
-    };
-    match from {
-        From::Count(position) => ahead(*position),
-        From::After(text) => match (text.parse::<EventId>(), find(streams, text)) {
-            (_, Some(position)) => Begun::at(position),
-            (Ok(id), None) if id.epoch == epoch => ahead(id.position),
-            (Ok(_), None) => Begun::oldest(GapReason::Epoch, epoch),
-            (Err(_), None) => Begun::oldest(GapReason::Unknown, epoch),
-        },
-        From::Start => match start {
-            Start::Live => Begun::at(last),
-            Start::Latest => Begun {
-                position: latest(streams).map_or(last, |position| position - 1),
-                gap: None,
-                quiet: true,
-            },
-            Start::Oldest => Begun {
-                position: 0,
-                gap: None,
-                quiet: true,
-            },
-        },
-    }
-}
-
-/// The newest event whose source called it `alias`.
-fn find(streams: &[Arc<Stream>], alias: &str) -> Option<u64> {
-    streams
-        .iter()
-        .filter_map(|stream| stream.kept().log.find(alias))
-        .max()
-}
-
-/// The position of the newest event that is kept.
-fn latest(streams: &[Arc<Stream>]) -> Option<u64> {
-    let kept = streams.iter().filter(|stream| !stream.is_empty());
-    kept.map(|stream| stream.last()).max()
 }

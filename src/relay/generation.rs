@@ -98,6 +98,14 @@ impl Generation {
             .unwrap_or_else(std::sync::PoisonError::into_inner) = Some(Instant::now());
     }
 
+    /// What its body is; an event stream while that is not known.
+    fn kind(&self) -> BodyKind {
+        match *self.state.borrow() {
+            State::Live(_, kind) => kind,
+            State::Opening | State::Passed => BodyKind::Sse,
+        }
+    }
+
     fn age_after_end(&self) -> Option<Duration> {
         let ended = *self
             .ended
@@ -395,7 +403,7 @@ fn offer(generation: &Generation, headers: &HeaderMap, kind: BodyKind, dialect: 
     Offer {
         greeting: None,
         until: None,
-        finite: true,
+        speaks: Some((dialect, kind)),
         headers,
         encoding: Some(encoding),
     }
@@ -494,7 +502,7 @@ pub(super) async fn serve(
     let offer = Offer {
         greeting: None,
         until: None,
-        finite: true,
+        speaks: Some((generation.dialect, generation.kind())),
         headers,
         encoding: None,
     };

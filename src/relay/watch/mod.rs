@@ -19,9 +19,9 @@ use super::feed::LAST_EVENT_ID;
 use super::head::{finish, unbuffer};
 use super::record::Record;
 use super::refusal::Refusal;
-use crate::config::{Cors, Greeting};
+use crate::config::{Cors, Dialect, Greeting};
 use crate::delivery::{self, Encoding, Framing, Transport};
-use crate::dialect::heartbeat;
+use crate::dialect::{BodyKind, heartbeat};
 use crate::edge::hop;
 use crate::hub::{From, Outlet, Subscription};
 use crate::router::query_values;
@@ -48,8 +48,8 @@ pub(super) struct Offer {
     pub(super) greeting: Option<Greeting>,
     /// When it is over.
     pub(super) until: Option<Instant>,
-    /// Whether it ends with its stream, and is not come back to.
-    pub(super) finite: bool,
+    /// How its end is told in band, where it is an answer and not a subscription that is come back to.
+    pub(super) speaks: Option<(Dialect, BodyKind)>,
     /// Fields of the answer's head besides ours.
     pub(super) headers: HeaderMap,
     /// How events are written, where it is not for the client to choose.
@@ -65,7 +65,7 @@ impl Offer {
             until: route
                 .max_age
                 .map(|age| Instant::now() + age.mul_f64(1.0 - fastrand::f64() / 5.0)),
-            finite: false,
+            speaks: None,
             headers: HeaderMap::new(),
             encoding: None,
         }
@@ -208,7 +208,7 @@ fn stream(
                 &subscription,
                 encoding,
                 offer.greeting.as_ref(),
-                offer.finite,
+                offer.speaks.is_some(),
             ),
             heartbeat: context.route.config.heartbeat,
             beat: match encoding {
@@ -216,7 +216,7 @@ fn stream(
                 Encoding::Data | Encoding::Ndjson => b"\n",
             },
             until: offer.until,
-            finite: offer.finite,
+            speaks: offer.speaks,
         };
         Body::watched(Watch::new(subscription, terms, record))
     };
