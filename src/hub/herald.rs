@@ -58,6 +58,7 @@ struct Round<'s> {
     worker: usize,
     /// The last event when the round began.
     last: u64,
+    now_ms: u64,
     ended: bool,
     batches: Vec<Batch>,
 }
@@ -70,6 +71,7 @@ impl<'s> Round<'s> {
             stream,
             worker,
             last: stream.last(),
+            now_ms: stream.shared().now_ms(),
             ended: stream.has_ended(),
             batches: Vec::new(),
         }
@@ -119,7 +121,7 @@ impl<'s> Round<'s> {
             return false;
         }
         reader.move_to(batch.through);
-        reader.count(batch.events, batch.size);
+        reader.count(batch.events, batch.size, self.now_ms);
         written == Direct::Written && batch.through == self.last
     }
 

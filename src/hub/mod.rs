@@ -27,7 +27,7 @@ mod subscription;
 pub use board::{NewEvent, Producer, PublishFault, Topics};
 pub use gap::{Gap, GapReason};
 pub use limits::{Full, StreamSlot};
-pub use reader::Outlet;
+pub use reader::{Outlet, Written};
 pub use stream::{End, Stream, StreamRules};
 pub use subscription::{From, Next, Subscription};
 
