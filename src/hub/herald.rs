@@ -113,6 +113,7 @@ impl<'s> Round<'s> {
         if reader.many.load(Ordering::SeqCst) && !self.is_alone(reader, position) {
             return false;
         }
+        let now_ms = self.now_ms;
         let Some(batch) = self.batch(position, outlet) else {
             return false;
         };
@@ -121,7 +122,7 @@ impl<'s> Round<'s> {
             return false;
         }
         reader.move_to(batch.through);
-        reader.count(batch.events, batch.size, self.now_ms);
+        reader.count(batch.events, batch.size, now_ms);
         written == Direct::Written && batch.through == self.last
     }
 
