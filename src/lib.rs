@@ -9,12 +9,16 @@
 //!
 //! upstream's body ─ direct ─ client          polled by the server that writes it
 //!                   relay/   delivery/       (dialect/ watches the bytes go by: sse/)
+//!
+//! upstream's body ─ log ─ cursors ─ clients  streams that are shared, kept or published
+//!          relay/    store/  hub/   delivery/
 //! ```
 //!
 //! A relayed event is one read of the upstream's socket and one write of the client's: no task, no
 //! channel and no queue stands between the two. `server::pipeline` shows every step before that on one
 //! screen; `relay::direct` is the path of the bytes; `dialect::ending` says how a stream ended, and the
-//! client, the access log and the metrics are told the same.
+//! client, the access log and the metrics are told the same. Where a stream has several readers, or outlives
+//! its connection, a log stands between: see [`hub`].
 //!
 //! # Levels
 //!
@@ -26,8 +30,8 @@
 //! | 5 | [`app`]: assembly, check, signals, drain |
 //! | 4 | [`server`]: sockets, connections, the pipeline · [`admin`]: health, metrics · [`demo`]: the backend inside |
 //! | 3 | [`relay`]: the life of one request |
-//! | 2 | [`edge`]: callers, forwarding · [`upstream`]: endpoints, connections, the HTTP/1.1 client · [`delivery`]: the client's socket, heartbeats |
-//! | 1 | [`dialect`]: model APIs · [`router`]: request head → route · [`store`]: a stream's newest events |
+//! | 2 | [`edge`]: callers, forwarding · [`upstream`]: endpoints, connections, the HTTP/1.1 client · [`hub`]: streams, cursors, topics |
+//! | 1 | [`dialect`]: model APIs · [`router`]: request head → route · [`store`]: the log of a stream · [`delivery`]: the client's socket, transports |
 //! | 0 | [`sse`]: bytes → events · [`metrics`]: registry · [`config`]: TOML → checked values |
 //!
 //! # Words

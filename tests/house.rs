@@ -10,8 +10,8 @@ use std::path::Path;
 /// The rooms by level. A room imports only from lower levels.
 const LEVELS: &[&[&str]] = &[
     &["sse", "metrics", "config"],
-    &["dialect", "router", "store"],
-    &["edge", "upstream", "delivery"],
+    &["dialect", "router", "store", "delivery"],
+    &["edge", "upstream", "hub"],
     &["relay"],
     &["server", "admin", "demo"],
     &["app"],
@@ -27,15 +27,19 @@ const IMPORTS: &[(&str, &[&str])] = &[
         ],
     ),
     ("config", &[]),
-    ("delivery", &[]),
+    ("delivery", &["sse"]),
     ("demo", &[]),
     ("dialect", &["config", "sse"]),
     ("edge", &["config"]),
+    (
+        "hub",
+        &["config", "delivery", "dialect", "metrics", "sse", "store"],
+    ),
     ("metrics", &[]),
     (
         "relay",
         &[
-            "config", "delivery", "dialect", "edge", "metrics", "router", "upstream",
+            "config", "delivery", "dialect", "edge", "hub", "metrics", "router", "sse", "upstream",
         ],
     ),
     ("router", &["config"]),

@@ -18,6 +18,10 @@ pub fn run(config: Config) -> Result<(), StartFault> {
     for key in config.keys.values().filter(|key| key.hashes.is_empty()) {
         tracing::warn!(key = %key.name, "the key has no value: it lets nobody in");
     }
+    let issuers = config.issuers.values();
+    for issuer in issuers.filter(|issuer| issuer.keys.is_empty()) {
+        tracing::warn!(issuer = %issuer.name, "the issuer has no secret: its tokens let nobody in");
+    }
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;

@@ -15,6 +15,7 @@ mod bad_streams;
 mod good;
 mod good_streams;
 mod shipped;
+mod tokens;
 
 /// An environment that is a table.
 #[derive(Debug, Default)]

@@ -451,7 +451,8 @@ pub enum Dialect {
 pub struct Issuer {
     /// The name used in `allow`.
     pub name: Arc<str>,
-    /// What signatures are checked with; at least one.
+    /// What signatures are checked with. None where its secret was allowed to be empty, and is: then
+    /// nobody is let in by its tokens.
     pub keys: Vec<VerifyingKey>,
     /// The `iss` that is asked for.
     pub issuer: Option<Arc<str>>,

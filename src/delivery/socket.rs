@@ -8,14 +8,17 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use hyper::rt::{Read, ReadBufCursor, Write};
 use tokio::io::Interest;
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 use tokio::time::Sleep;
+
+use super::outlet::{Direct, Outlet};
 
 /// How long a write may wait before a route has said otherwise.
 const STALL: Duration = Duration::from_secs(60);
@@ -56,10 +59,12 @@ pub struct Socket {
     /// When the running request has to be over, in milliseconds since `opened`; 0 is never.
     deadline: AtomicU64,
     lingers: AtomicBool,
+    draining: AtomicBool,
     stopping: AtomicBool,
     stalled: AtomicBool,
     blocked: AtomicBool,
     reset: AtomicBool,
+    outlet: Outlet,
     tunnel: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -84,9 +89,11 @@ impl Socket {
             stalled: AtomicBool::new(false),
             deadline: AtomicU64::new(0),
             lingers: AtomicBool::new(false),
+            draining: AtomicBool::new(false),
             stopping: AtomicBool::new(false),
             blocked: AtomicBool::new(false),
             reset: AtomicBool::new(false),
+            outlet: Outlet::default(),
             tunnel: Mutex::new(None),
         })
     }
@@ -162,6 +169,16 @@ impl Socket {
         let _ = tokio::time::timeout(time, reading).await;
     }
 
+    /// The process will end: what would never end by itself is to be sent away soon.
+    pub fn drain(&self) {
+        self.draining.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether [`Socket::drain`] was called.
+    pub fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Relaxed)
+    }
+
     /// The process ends: what runs on this connection is to be ended honestly, and now.
     pub fn stop(&self) {
         self.stopping.store(true, Ordering::Relaxed);
@@ -180,6 +197,26 @@ impl Socket {
     /// Whether bytes wait for the client to take them.
     pub fn is_blocked(&self) -> bool {
         self.blocked.load(Ordering::Relaxed)
+    }
+
+    /// Writes `bytes` past the HTTP server, if neither it nor an earlier call has bytes in front of
+    /// them. One system call at most, and none for a client that is known to take nothing.
+    ///
+    /// To be called on the connection's thread, for an answer whose body waits and has no known
+    /// length, with `bytes` framed as its version asks ([`super::Framing`]); never within a poll of that
+    /// connection. `outlet.rs` says why that suffices.
+    ///
+    /// After [`Direct::Partly`] the rest is kept as a part of `bytes`, and so keeps all of `bytes`
+    /// in memory until the client took it.
+    pub fn write_direct(&self, bytes: &Bytes) -> Direct {
+        if self.reset.load(Ordering::Relaxed) {
+            return Direct::Busy;
+        }
+        let outcome = self.outlet.write(&self.tcp, bytes);
+        if outcome == Direct::Partly {
+            self.blocked.store(true, Ordering::Relaxed);
+        }
+        outcome
     }
 
     /// From now on the connection's bytes belong to `tunnel`.
@@ -273,8 +310,27 @@ impl ClientIo {
         cx: &mut Context<'_>,
         write: impl Fn(&TcpStream) -> io::Result<usize>,
     ) -> Poll<io::Result<usize>> {
+        self.socket.outlet.hold();
+        ready!(self.poll_rest(cx))?;
+        self.poll_taken(cx, |socket| write(&socket.tcp))
+    }
+
+    /// Writes what is left of a write past the server.
+    fn poll_rest(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while self.socket.outlet.has_rest() {
+            ready!(self.poll_taken(cx, |socket| socket.outlet.write_rest(&socket.tcp)))?;
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Tries `write` until the kernel takes something, and not for longer than a client may stall.
+    fn poll_taken(
+        &mut self,
+        cx: &mut Context<'_>,
+        write: impl Fn(&Socket) -> io::Result<usize>,
+    ) -> Poll<io::Result<usize>> {
         loop {
-            match write(&self.socket.tcp) {
+            match write(&self.socket) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 outcome => {
                     self.socket.blocked.store(false, Ordering::Relaxed);
@@ -377,16 +433,22 @@ impl Write for ClientIo {
         true
     }
 
-    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        ready!(this.poll_rest(cx))?;
+        this.socket.outlet.release();
         Poll::Ready(Ok(()))
     }
 
-    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         // A socket whose close is to be a reset must not say goodbye first.
-        let socket = &self.socket;
-        if socket.reset.load(Ordering::Relaxed) {
+        let this = self.get_mut();
+        if this.socket.reset.load(Ordering::Relaxed) {
             return Poll::Ready(Ok(()));
         }
+        this.socket.outlet.hold();
+        ready!(this.poll_rest(cx))?;
+        let socket = &this.socket;
         Poll::Ready(socket2::SockRef::from(&socket.tcp).shutdown(std::net::Shutdown::Write))
     }
 }

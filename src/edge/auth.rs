@@ -1,117 +1,145 @@
-//! Who is calling: an API key against the hashes of the route's `allow`.
+//! Who is calling: an API key or a token, against the keys and issuers of the route's `allow`.
 //!
 //! Every key presented is hashed and compared with every hash, in constant time, whatever matched
-//! before: how long it takes tells nothing about which key exists. A field that carried a valid key
-//! is removed, since a key of this gateway must never reach a backend; one that carried anything
-//! else stays, since it may be meant for the backend.
+//! before: how long it takes tells nothing about which key exists. Whatever carried a valid key or
+//! token is taken out of the request, since what opens this gateway must never reach a backend; what
+//! carried anything else stays, since it may be meant for the backend.
+
+mod identity;
+mod places;
+mod principal;
 
 use std::sync::Arc;
+use std::time::SystemTime;
 
-use http::HeaderMap;
-use http::header::{AUTHORIZATION, HeaderName, HeaderValue};
+use http::header::HeaderValue;
+use http::request::Parts;
 use sha2::{Digest, Sha256};
 use subtle::{ConditionallySelectable, ConstantTimeEq};
 
-use super::KEY_FIELDS;
-use crate::config::{Allow, ApiKey};
+pub use super::token::Refused;
+pub use identity::identity;
+pub use principal::Principal;
 
-/// Who is calling.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Principal {
-    /// The name of the key, as in the configuration.
-    pub name: Arc<str>,
-}
-
-impl Principal {
-    /// x
-    pub fn claim(&self, _: &str) -> Option<String> { None }
-    /// x
-    pub fn expires_at(&self) -> Option<tokio::time::Instant> { None }
-}
-/// x
-pub fn identity(_: Option<&Principal>, _: &HeaderMap) -> Option<[u8; 32]> { None }
+use super::token;
+use crate::config::{Allow, ApiKey, CredentialsIn, Issuer};
+use places::Carriers;
 
 /// Why a caller is not let in (401).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Denied {
-    /// No key was presented.
-    #[error("this route asks for an API key (`Authorization: Bearer` or `x-api-key`)")]
+    /// Nothing was presented.
+    #[error("this route asks for an API key or a token (`Authorization: Bearer`, or `x-api-key`)")]
     Missing,
-    /// None of the keys presented is let in here.
+    /// Nothing of what was presented is let in here.
     #[error("the API key is not known on this route")]
     Unknown,
+    /// A token was presented, and refused.
+    #[error("the token is not accepted: {0}")]
+    Token(Refused),
 }
 
 impl Denied {
-    /// The value of `WWW-Authenticate` (RFC 6750 §3: no error code where no key was presented).
+    /// The value of `WWW-Authenticate` (RFC 6750 §3: no error code where nothing was presented).
     pub fn challenge(self) -> HeaderValue {
-        HeaderValue::from_static(match self {
-            Self::Missing => r#"Bearer realm="deltaway""#,
-            Self::Unknown => r#"Bearer realm="deltaway", error="invalid_token""#,
-        })
+        const BARE: &str = r#"Bearer realm="deltaway""#;
+        if self == Self::Missing {
+            return HeaderValue::from_static(BARE);
+        }
+        // A quoted string, and no more than RFC 6750 §3 lets stand in it.
+        let words = self.to_string().replace(['"', '\\'], "'");
+        let value = format!(r#"{BARE}, error="invalid_token", error_description="{words}""#);
+        HeaderValue::try_from(value).unwrap_or_else(|_| HeaderValue::from_static(BARE))
     }
 }
 
-/// How many keys of one request are looked at. Clients send one, some two; without a bound, a head
-/// full of keys would buy a hash for each of its lines.
+/// How many keys and tokens of one request are looked at. Clients send one, some two; without a bound,
+/// a head full of them would buy a hash or a signature for each of its lines.
 const MOST_PRESENTED: usize = 8;
 
-/// Lets the caller in, or not, and takes the valid key out of `headers`.
+/// Lets the caller in, or not, and takes what is valid out of `request`.
 ///
-/// A key may stand in `Authorization: Bearer`, `x-api-key`, `api-key` or `x-goog-api-key`. Where
-/// several are presented, any valid one counts; the first in that order names the principal. With
-/// [`Allow::Everybody`] nothing is looked at nor removed, and there is no principal.
+/// A key or token may stand in `Authorization: Bearer`, `x-api-key`, `api-key` or `x-goog-api-key`, and
+/// where `places` says: in a cookie, in a query parameter. Where several are presented, any valid one
+/// counts; the first in that order names the principal. With [`Allow::Everybody`] nothing is looked at
+/// nor removed, and there is no principal.
 ///
 /// # Errors
 ///
-/// [`Denied`] when no key was presented, or none that is let in; `headers` are then untouched.
-pub fn authenticate(allow: &Allow, headers: &mut HeaderMap) -> Result<Option<Principal>, Denied> {
-    let Allow::Callers(keys, _) = allow else {
+/// [`Denied`] when nothing was presented, or nothing that is let in; `request` is then untouched.
+pub fn authenticate(
+    allow: &Allow,
+    places: &CredentialsIn,
+    request: &mut Parts,
+) -> Result<Option<Principal>, Denied> {
+    authenticate_at(SystemTime::now(), allow, places, request)
+}
+
+/// [`authenticate`] at the time `now`.
+///
+/// # Errors
+///
+/// As [`authenticate`].
+pub fn authenticate_at(
+    now: SystemTime,
+    allow: &Allow,
+    places: &CredentialsIn,
+    request: &mut Parts,
+) -> Result<Option<Principal>, Denied> {
+    let Some((principal, carriers)) = look(now, allow, places, request)? else {
+        return Ok(None);
+    };
+    carriers.empty(places, request);
+    Ok(Some(principal))
+}
+
+/// Whether the caller of `request` would be let in.
+///
+/// # Errors
+///
+/// As [`authenticate`].
+pub fn admits(allow: &Allow, places: &CredentialsIn, request: &Parts) -> Result<(), Denied> {
+    look(SystemTime::now(), allow, places, request).map(drop)
+}
+
+/// Who is calling, and what carried the proof; nobody in particular where everybody is let in.
+fn look(
+    now: SystemTime,
+    allow: &Allow,
+    places: &CredentialsIn,
+    request: &Parts,
+) -> Result<Option<(Principal, Carriers)>, Denied> {
+    let Allow::Callers(keys, issuers) = allow else {
         return Ok(None);
     };
     let mut principal = None;
-    let mut carriers: [Option<&HeaderName>; 4] = [None; 4];
+    let mut carriers = Carriers::default();
     let mut presented = 0;
-    for (slot, name) in carriers.iter_mut().zip(&KEY_FIELDS) {
-        for value in headers.get_all(name) {
-            let Some(key) = key_in(name, value) else {
-                continue;
-            };
-            presented += 1;
-            if presented > MOST_PRESENTED {
-                break;
-            }
-            if let Some(holder) = holder(keys, key) {
-                principal.get_or_insert_with(|| Principal {
-                    name: holder.name.clone(),
-                });
-                *slot = Some(name);
-            }
+    let mut refused = None;
+    places::each(places, request, &mut |place, shown| {
+        presented += 1;
+        if presented > MOST_PRESENTED {
+            return;
         }
-    }
-    for name in carriers.into_iter().flatten() {
-        headers.remove(name);
-    }
-    match principal {
-        Some(principal) => Ok(Some(principal)),
-        None if presented == 0 => Err(Denied::Missing),
-        None => Err(Denied::Unknown),
-    }
-}
-
-/// The key that a field presents; for `Authorization` the token of the `Bearer` scheme.
-fn key_in<'v>(name: &HeaderName, value: &'v HeaderValue) -> Option<&'v [u8]> {
-    let value = value.as_bytes().trim_ascii();
-    let key = if *name == AUTHORIZATION {
-        let (scheme, token) = value.split_at_checked(b"bearer ".len())?;
-        if !scheme.eq_ignore_ascii_case(b"bearer ") {
-            return None;
+        let holder = match holder(keys, shown) {
+            Some(key) => Ok(Principal::new(key.name.clone(), key.topics.clone())),
+            None => bearer(issuers, shown, now),
+        };
+        match holder {
+            Ok(holder) => {
+                principal.get_or_insert(holder);
+                carriers.add(place);
+            }
+            // What was found out last says most.
+            Err(why) => refused = refused.max(why),
         }
-        token.trim_ascii()
-    } else {
-        value
-    };
-    (!key.is_empty()).then_some(key)
+    });
+    match (principal, refused) {
+        (Some(principal), _) => Ok(Some((principal, carriers))),
+        (None, _) if presented == 0 => Err(Denied::Missing),
+        (None, Some(why)) => Err(Denied::Token(why)),
+        (None, None) => Err(Denied::Unknown),
+    }
 }
 
 /// Whose key `key` is. Looks at every hash, also behind the one that matches.
@@ -130,6 +158,25 @@ fn holder<'k>(keys: &'k [Arc<ApiKey>], key: &[u8]) -> Option<&'k Arc<ApiKey>> {
 fn words(hash: &[u8; 32]) -> [u64; 4] {
     let (words, _) = hash.as_chunks();
     std::array::from_fn(|at| u64::from_ne_bytes(words[at]))
+}
+
+/// Who shows the token `shown`; no reason where it is no token, or none is asked for.
+fn bearer(
+    issuers: &[Arc<Issuer>],
+    shown: &[u8],
+    now: SystemTime,
+) -> Result<Principal, Option<Refused>> {
+    if memchr::memchr(b'.', shown).is_none() {
+        return Err(None);
+    }
+    let mut refused = None;
+    for issuer in issuers {
+        match token::verify(issuer, shown, now) {
+            Ok(accepted) => return Ok(Principal::of_token(&issuer.name, accepted)),
+            Err(why) => refused = refused.max(Some(why)),
+        }
+    }
+    Err(refused)
 }
 
 #[cfg(test)]

@@ -5,7 +5,8 @@
 //! order:
 //!
 //! 1. [`trace`]: the ids exist before anything can be refused, so that every refusal carries them;
-//! 2. [`auth`]: on the fields as they came; the key that opened the route is taken out;
+//! 2. [`auth`]: on the request as it came; the key or token that opened the route is taken out, and
+//!    [`rights`] says what its holder may do;
 //! 3. [`forwarded`] and [`hop`], in either order: what a client's `Connection` names can take none
 //!    of our own fields out;
 //! 4. [`credentials`]: nothing of the caller's own goes along with the upstream's.
@@ -18,12 +19,13 @@ pub mod credentials;
 pub mod forwarded;
 pub mod hop;
 pub mod rights;
+mod token;
 pub mod trace;
 
 use http::HeaderMap;
 use http::header::{AUTHORIZATION, Entry, HeaderName, HeaderValue};
 
-/// Where a caller's API key may stand.
+/// Where a caller's API key or token may stand.
 static KEY_FIELDS: [HeaderName; 4] = [
     AUTHORIZATION,
     HeaderName::from_static("x-api-key"),

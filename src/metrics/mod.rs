@@ -95,8 +95,16 @@ impl HubSeries {
     fn register(&self, to: &mut Registry) {
         to.register("streams", "Streams there are", self.streams.clone());
         to.register("stream_bytes", "Bytes of events kept", self.bytes.clone());
-        to.register("subscribers", "Open subscriptions", self.subscribers.clone());
-        to.register("appended", "Events appended to streams", self.appended.clone());
+        to.register(
+            "subscribers",
+            "Open subscriptions",
+            self.subscribers.clone(),
+        );
+        to.register(
+            "appended",
+            "Events appended to streams",
+            self.appended.clone(),
+        );
         to.register("gaps", "Gaps that readers were told of", self.gaps.clone());
         to.register(
             "lagged",

@@ -7,8 +7,8 @@ use hyper::upgrade::OnUpgrade;
 
 use super::order::Order;
 use super::plane::LiveRoute;
-use crate::edge::hop;
 use crate::config::{Dialect, ResolvedClocks};
+use crate::edge::hop;
 use crate::upstream::Asked;
 
 /// An entry of the route's chain that has answered.

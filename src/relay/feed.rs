@@ -67,7 +67,9 @@ impl Feeds {
 
     /// Forgets the feed if nobody reads it; whether it did.
     pub(super) fn forget_unread(&self, key: &Key) -> bool {
-        self.0.remove_if(key, |_, feed| feed.stream.readers() == 0).is_some()
+        self.0
+            .remove_if(key, |_, feed| feed.stream.readers() == 0)
+            .is_some()
     }
 
     /// Forgets the feed, whoever reads it.
@@ -113,14 +115,22 @@ pub(super) async fn join(
                 place.insert(feed.clone());
                 let subscription = feed.stream.subscribe(here.worker, &reading.from);
                 let template = template(order, share);
-                tokio::spawn(feed_source::run(feed.clone(), key, template, share.clone(), here.clone()));
+                tokio::spawn(feed_source::run(
+                    feed.clone(),
+                    key,
+                    template,
+                    share.clone(),
+                    here.clone(),
+                ));
                 (feed, subscription)
             }
         }
     };
     let mut state = feed.state.subscribe();
     let opened = async {
-        let state = state.wait_for(|state| !matches!(state, State::Opening)).await;
+        let state = state
+            .wait_for(|state| !matches!(state, State::Opening))
+            .await;
         state.map(|state| state.clone())
     };
     let state = tokio::select! {
@@ -132,7 +142,7 @@ pub(super) async fn join(
     match state {
         Ok(State::Answered(answer)) => answer.give(&context, record),
         Ok(State::Live | State::Opening) => {
-            let offer = Offer::subscription(&context);
+            let offer = Offer::subscription(&context, here);
             delivering::deliver(context, subscription, reading, offer, record).await
         }
         // The source ended without a word: it can only have panicked.
@@ -229,7 +239,11 @@ fn key(order: &Order, share: &Share) -> Key {
         hash.update(part);
     };
     add(route.name.as_bytes());
-    let target = order.parts.uri.path_and_query().map_or("", |target| target.as_str());
+    let target = order
+        .parts
+        .uri
+        .path_and_query()
+        .map_or("", |target| target.as_str());
     add(target.as_bytes());
     for name in &share.key_headers {
         add_values(&order.parts.headers, name, &mut add);

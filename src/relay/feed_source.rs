@@ -24,8 +24,10 @@ use crate::upstream::Pool;
 
 /// The first pause before the upstream is asked again, and the longest.
 const PAUSE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
-/// How long an upstream must have sent for the next pause to be the first one again.
+/// How long an upstream must have stayed for the next pause to be the first one again.
 const STEADY: Duration = Duration::from_secs(10);
+/// The shortest pause, whatever the upstream wants.
+const LEAST_PAUSE: Duration = Duration::from_millis(100);
 
 /// What the upstream is asked.
 pub(super) struct Template {
@@ -91,7 +93,9 @@ async fn unread(feed: &Feed, key: &Key, grace: Option<Duration>, here: &Here) {
     };
     loop {
         feed.stream.deserted().await;
-        let back = tokio::time::timeout(grace, feed.stream.joined()).await.is_ok();
+        let back = tokio::time::timeout(grace, feed.stream.joined())
+            .await
+            .is_ok();
         if !back && here.streams.feeds.forget_unread(key) {
             return;
         }
@@ -100,8 +104,8 @@ async fn unread(feed: &Feed, key: &Key, grace: Option<Duration>, here: &Here) {
 
 /// What one attempt came to.
 enum Attempt {
-    /// It sent for a while, and wants to be asked again after so long.
-    Dropped(Option<Duration>),
+    /// It was a stream. Whether it sent events, and after how long it wants to be asked again.
+    Dropped(bool, Option<Duration>),
     /// It cannot be had now.
     Failed(SharedAnswer),
     /// It is over: this is its answer.
@@ -122,11 +126,14 @@ impl Source<'_> {
         loop {
             let began = Instant::now();
             let attempt = self.attempt(&mut last_id).await;
-            if began.elapsed() >= STEADY {
+            // One that ends after each event is not failing: some have no other way to send.
+            let steady = began.elapsed() >= STEADY || matches!(attempt, Attempt::Dropped(true, _));
+            if steady {
                 pause = PAUSE.0;
             }
             let wait = match attempt {
-                Attempt::Dropped(retry) => retry.unwrap_or(pause).max(pause),
+                Attempt::Dropped(true, Some(retry)) => retry.max(LEAST_PAUSE),
+                Attempt::Dropped(_, retry) => retry.map_or(pause, |retry| retry.max(pause)),
                 Attempt::Failed(_) if self.is_live() => pause,
                 Attempt::Failed(answer) | Attempt::Refused(answer) => return self.answer(answer),
             };
@@ -138,7 +145,9 @@ impl Source<'_> {
 
     /// Gives everybody who waits, or reads, the upstream's answer.
     fn answer(&self, answer: SharedAnswer) {
-        self.feed.state.send_replace(State::Answered(Arc::new(answer)));
+        self.feed
+            .state
+            .send_replace(State::Answered(Arc::new(answer)));
         self.feed.stream.close(End {
             ending: Ending::Complete,
             abort: false,
@@ -150,7 +159,9 @@ impl Source<'_> {
     }
 
     async fn attempt(&self, last_id: &mut Option<Arc<str>>) -> Attempt {
-        let shown = last_id.as_deref().and_then(|id| HeaderValue::from_str(id).ok());
+        let shown = last_id
+            .as_deref()
+            .and_then(|id| HeaderValue::from_str(id).ok());
         let order = self.template.order(shown.map(|id| (LAST_EVENT_ID, id)));
         let started = Instant::now();
         let mut reached = match order::ask_for_events(order).await {
@@ -179,12 +190,17 @@ impl Source<'_> {
             total: None,
             ..reached.clocks
         };
-        let end = tail.run(&mut reached.asked.answer.body, &clocks, started).await;
+        let end = tail
+            .run(&mut reached.asked.answer.body, &clocks, started)
+            .await;
+        if matches!(end, TailEnd::Over(Some(_))) && tail.is_lines() {
+            tail.finish();
+        }
         *last_id = tail.last_id;
         if !matches!(end, TailEnd::Over(_)) {
             tracing::info!(route = %self.template.route.config.name, ?end, "a feed's upstream dropped");
         }
-        Attempt::Dropped(tail.retry)
+        Attempt::Dropped(tail.events > 0, tail.retry)
     }
 
     /// How the answer's events are told apart; none where it is no stream.
@@ -214,7 +230,9 @@ impl Source<'_> {
         let mut known: Option<String> = None;
         loop {
             ticks.tick().await;
-            let order = self.template.order(etag.clone().map(|etag| (IF_NONE_MATCH, etag)));
+            let order = self
+                .template
+                .order(etag.clone().map(|etag| (IF_NONE_MATCH, etag)));
             let answer = match order::ask_for_document(order).await {
                 Err(refusal) => SharedAnswer::Refused(refusal),
                 Ok(mut reached) => {
@@ -261,6 +279,9 @@ impl Source<'_> {
 
 /// Whether an upstream may well answer otherwise a little later.
 fn is_transient(status: StatusCode) -> bool {
-    status.is_server_error() || matches!(status, StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS)
+    status.is_server_error()
+        || matches!(
+            status,
+            StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS
+        )
 }
-

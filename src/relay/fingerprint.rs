@@ -43,7 +43,11 @@ pub(super) fn asked(order: &Order) -> Digest {
     let mut hash = Parts::default();
     hash.add(order.route.config.name.as_bytes());
     hash.add(order.parts.method.as_str().as_bytes());
-    let target = order.parts.uri.path_and_query().map_or("", |target| target.as_str());
+    let target = order
+        .parts
+        .uri
+        .path_and_query()
+        .map_or("", |target| target.as_str());
     hash.add(target.as_bytes());
     hash.add_fields(&order.parts.headers);
     hash.add(order.kept.as_deref().unwrap_or_default());
@@ -81,7 +85,10 @@ impl Parts {
 
     /// The fields that matter, in the order of their names.
     fn add_fields(&mut self, headers: &HeaderMap) {
-        let mut names: Vec<&HeaderName> = headers.keys().filter(|name| matters(name.as_str())).collect();
+        let mut names: Vec<&HeaderName> = headers
+            .keys()
+            .filter(|name| matters(name.as_str()))
+            .collect();
         names.sort_by_key(|name| name.as_str());
         for name in names {
             self.add(name.as_str().as_bytes());
@@ -106,10 +113,20 @@ mod tests {
 
     #[test]
     fn what_an_sdk_counts_makes_no_difference() {
-        for name in ["x-stainless-retry-count", "traceparent", "x-request-id", "x-forwarded-for"] {
+        for name in [
+            "x-stainless-retry-count",
+            "traceparent",
+            "x-request-id",
+            "x-forwarded-for",
+        ] {
             assert!(!matters(name), "{name}");
         }
-        for name in ["anthropic-beta", "openai-organization", "accept", "content-type"] {
+        for name in [
+            "anthropic-beta",
+            "openai-organization",
+            "accept",
+            "content-type",
+        ] {
             assert!(matters(name), "{name}");
         }
     }

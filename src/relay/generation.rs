@@ -4,7 +4,7 @@
 //! same log: the first caller, one who comes back, the same request sent again, and those who may watch.
 
 use std::sync::Arc;
-use std::sync::Mutex;
+use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
 use dashmap::DashMap;
@@ -80,7 +80,7 @@ pub(super) struct Generation {
     /// What was asked.
     asked: Digest,
     /// The keys it is found by.
-    keys: Vec<Digest>,
+    keys: Mutex<Vec<Digest>>,
     pub(super) state: watch::Sender<State>,
     /// Told when its owner wants no more of it.
     pub(super) stop: watch::Sender<bool>,
@@ -92,16 +92,40 @@ impl Generation {
     /// Notes that nothing more will come.
     pub(super) fn ended(&self, end: End) {
         self.stream.close(end);
-        *self.ended.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(Instant::now());
+        *self
+            .ended
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner) = Some(Instant::now());
+    }
+
+    fn keys(&self) -> MutexGuard<'_, Vec<Digest>> {
+        self.keys
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    /// What its body is; an event stream while that is not known.
+    fn kind(&self) -> BodyKind {
+        match *self.state.borrow() {
+            State::Live(_, kind) => kind,
+            State::Opening | State::Passed => BodyKind::Sse,
+        }
     }
 
     fn age_after_end(&self) -> Option<Duration> {
-        let ended = *self.ended.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let ended = *self
+            .ended
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
         ended.map(|at| at.elapsed())
     }
 
     fn keep(&self) -> Duration {
-        self.route.config.resume.as_ref().map_or(Duration::ZERO, |resume| resume.keep)
+        self.route
+            .config
+            .resume
+            .as_ref()
+            .map_or(Duration::ZERO, |resume| resume.keep)
     }
 
     /// Whether a caller may read it.
@@ -113,10 +137,17 @@ impl Generation {
 impl Generations {
     /// Forgets what was kept long enough.
     pub(super) fn sweep(&self) {
-        let known: Vec<_> = self.by_id.iter().map(|entry| entry.value().clone()).collect();
+        let known: Vec<_> = self
+            .by_id
+            .iter()
+            .map(|entry| entry.value().clone())
+            .collect();
         for generation in known {
             generation.stream.evict_old();
-            if generation.age_after_end().is_some_and(|age| age > generation.keep()) {
+            if generation
+                .age_after_end()
+                .is_some_and(|age| age > generation.keep())
+            {
                 self.forget(&generation);
             }
         }
@@ -124,15 +155,35 @@ impl Generations {
 
     pub(super) fn forget(&self, generation: &Arc<Generation>) {
         self.by_id.remove(&generation.id);
-        for key in &generation.keys {
-            self.by_key.remove_if(key, |_, known| Arc::ptr_eq(known, generation));
+        let keys = std::mem::take(&mut *generation.keys());
+        for key in keys {
+            self.by_key
+                .remove_if(&key, |_, known| Arc::ptr_eq(known, generation));
+        }
+    }
+
+    /// The answer that is found by `key`.
+    fn known(&self, key: &Digest) -> Option<Arc<Generation>> {
+        self.by_key.get(key).map(|known| known.value().clone())
+    }
+
+    /// Has `generation` found by `key` too.
+    fn name(&self, generation: &Arc<Generation>, key: Option<Digest>) {
+        let Some(key) = key else { return };
+        generation.keys().push(key);
+        self.by_key.insert(key, generation.clone());
+        if !self.by_id.contains_key(&generation.id) {
+            // It was forgotten meanwhile, perhaps before it had this key.
+            self.by_key
+                .remove_if(&key, |_, known| Arc::ptr_eq(known, generation));
         }
     }
 
     /// What is identical to it is asked anew from now on.
     pub(super) fn no_longer_in_flight(&self, generation: &Arc<Generation>) {
-        self.by_key
-            .remove_if(&in_flight(generation), |_, known| Arc::ptr_eq(known, generation));
+        self.by_key.remove_if(&in_flight(generation), |_, known| {
+            Arc::ptr_eq(known, generation)
+        });
     }
 
     /// Forgets the answer that ended longest ago and that nobody reads; whether there was one.
@@ -143,7 +194,9 @@ impl Generations {
             .filter(|entry| entry.stream.readers() == 0)
             .filter_map(|entry| Some((entry.age_after_end()?, entry.value().clone())))
             .max_by_key(|(age, _)| *age);
-        oldest.map(|(_, generation)| self.forget(&generation)).is_some()
+        oldest
+            .map(|(_, generation)| self.forget(&generation))
+            .is_some()
     }
 
     /// The answer called `id`, if the caller may read it.
@@ -165,7 +218,10 @@ pub(super) fn is_kept(order: &Order, events: bool) -> bool {
         Dialect::Gemini => order.parts.uri.path().ends_with("streamGenerateContent"),
         _ => events && stream != Some(false),
     };
-    order.route.config.resume.is_some() && order.parts.method == Method::POST && streams && order.kept.is_some()
+    order.route.config.resume.is_some()
+        && order.parts.method == Method::POST
+        && streams
+        && order.kept.is_some()
 }
 
 /// How a request comes by its answer.
@@ -173,7 +229,11 @@ enum Found {
     /// By reading one that is there.
     Known(Arc<Generation>, Subscription),
     /// By one that was opened for it.
-    Opened(Arc<Generation>, Subscription, oneshot::Receiver<Result<Reached, Refusal>>),
+    Opened(
+        Arc<Generation>,
+        Subscription,
+        oneshot::Receiver<Result<Reached, Refusal>>,
+    ),
     /// There is no place for another kept answer: it is relayed and not kept.
     Unkept(Box<Order>),
 }
@@ -198,13 +258,17 @@ pub(super) async fn open(
     let found = find_or_open(order, resume, here).map_err(Some)?;
     let (generation, subscription, arrival) = match found {
         Found::Known(generation, subscription) => (generation, subscription, None),
-        Found::Opened(generation, subscription, arrival) => (generation, subscription, Some(arrival)),
+        Found::Opened(generation, subscription, arrival) => {
+            (generation, subscription, Some(arrival))
+        }
         Found::Unkept(order) => return order::relay_directly(order, record).await,
     };
     open_record(record, &generation);
     let mut state = generation.state.subscribe();
     let answered = async {
-        let state = state.wait_for(|state| !matches!(state, State::Opening)).await;
+        let state = state
+            .wait_for(|state| !matches!(state, State::Opening))
+            .await;
         state.map(|state| state.clone())
     };
     let state = tokio::select! {
@@ -215,7 +279,7 @@ pub(super) async fn open(
     };
     match (state, arrival) {
         (Ok(State::Live(headers, kind)), _) => {
-            let offer = offer(&generation, &headers, kind, context.dialect);
+            let offer = offer(&generation, &headers, (kind, context.dialect), here);
             context.upgrade = None;
             let reading = Reading::plain(From::Count(0));
             delivering::deliver(context, subscription, reading, offer, record).await
@@ -244,59 +308,52 @@ fn find_or_open(mut order: Box<Order>, resume: &Resume, here: &Here) -> Result<F
     let generations = &here.streams.generations;
     let owner = auth::identity(order.principal.as_ref(), &order.parts.headers);
     let asked = fingerprint::asked(&order);
-    let named = order.parts.headers.remove(IDEMPOTENCY_KEY);
-    let named = named.map(|key| fingerprint::named(&order.route.config.name, owner.as_ref(), key.as_bytes()));
-    let shared = (resume.dedupe && owner.is_some()).then(|| fingerprint::in_flight(&asked, owner.as_ref()));
-    let keys: Vec<Digest> = named.iter().chain(&shared).copied().collect();
-    let make = |order: Box<Order>, keys: Vec<Digest>| make(order, resume, here, (owner, asked, keys));
-    let Some(first) = keys.first().copied() else {
-        return Ok(make(order, keys));
+    let shown = order.parts.headers.remove(IDEMPOTENCY_KEY);
+    let named = shown
+        .as_ref()
+        .map(|key| fingerprint::named(&order.route.config.name, owner.as_ref(), key.as_bytes()));
+    let shared =
+        (resume.dedupe && owner.is_some()).then(|| fingerprint::in_flight(&asked, owner.as_ref()));
+    let asking = Asking { owner, asked };
+    if let Some(known) = named.and_then(|key| generations.known(&key)) {
+        return asking.attach(known, here);
+    }
+    if let Some(known) = shared.and_then(|key| generations.known(&key)) {
+        // Perhaps by another name than the one it is under way by.
+        generations.name(&known, named);
+        return asking.attach(known, here);
+    }
+    // Before any place is held: making room takes places of others.
+    let Some(stream) = place(resume, here) else {
+        order
+            .parts
+            .headers
+            .extend(shown.map(|key| (IDEMPOTENCY_KEY, key)));
+        return Ok(Found::Unkept(order));
     };
-    if let (Some(_), Some(shared)) = (named, shared)
-        && !generations.by_key.contains_key(&first)
-        && let Some(known) = generations.by_key.get(&shared).map(|known| known.value().clone())
-    {
-        // Another name for a request that is under way.
-        generations.by_key.insert(first, known.clone());
-        let subscription = known.stream.subscribe(here.worker, &From::Count(0));
-        return Ok(Found::Known(known, subscription));
-    }
-    // The place is held while it is filled, so that of two that come at once only one asks.
-    match generations.by_key.entry(first) {
-        Entry::Occupied(known) => {
-            let known = known.get().clone();
-            if known.asked != asked {
-                return Err(Refusal::new(
-                    StatusCode::UNPROCESSABLE_ENTITY,
-                    "idempotency_key_reused",
-                    "this `Idempotency-Key` was used for another request: take a new one",
-                ));
+    let begun = asking.begin(stream, &order, here);
+    let generation = begun.0.clone();
+    if let Some(first) = named.or(shared) {
+        // The place is held while it is filled, so that of two that come at once only one asks.
+        match generations.by_key.entry(first) {
+            Entry::Occupied(known) => return asking.attach(known.get().clone(), here),
+            Entry::Vacant(vacant) => {
+                generation.keys().push(first);
+                generations
+                    .by_id
+                    .insert(generation.id.clone(), generation.clone());
+                vacant.insert(generation.clone());
             }
-            let subscription = known.stream.subscribe(here.worker, &From::Count(0));
-            Ok(Found::Known(known, subscription))
         }
-        Entry::Vacant(place) => {
-            let found = make(order, keys);
-            if let Found::Opened(generation, ..) = &found {
-                place.insert(generation.clone());
-            } else {
-                drop(place);
-            }
-            if let (Found::Opened(generation, ..), Some(shared)) = (&found, shared.filter(|key| *key != first)) {
-                generations.by_key.insert(shared, generation.clone());
-            }
-            Ok(found)
-        }
+        generations.name(&generation, shared.filter(|key| *key != first));
+    } else {
+        generations.by_id.insert(generation.id.clone(), generation);
     }
+    Ok(start(begun, order, resume, here))
 }
 
-fn make(
-    order: Box<Order>,
-    resume: &Resume,
-    here: &Here,
-    (owner, asked, keys): (Option<Digest>, Digest, Vec<Digest>),
-) -> Found {
-    let generations = &here.streams.generations;
+/// A place in the hub for one more answer, perhaps that of one that ended and that nobody reads.
+fn place(resume: &Resume, here: &Here) -> Option<Arc<Stream>> {
     let rules = StreamRules {
         history: resume.history,
         slow: Slow::Skip,
@@ -304,36 +361,85 @@ fn make(
         ids: Ids::Gateway,
     };
     let hub = &here.streams.hub;
-    let opened = hub.open(rules).or_else(|full| match generations.make_room() {
+    let opened = hub.open(rules);
+    let opened = opened.or_else(|full| match here.streams.generations.make_room() {
         true => hub.open(rules),
         false => Err(full),
     });
-    let Ok(stream) = opened else {
-        return Found::Unkept(order);
-    };
-    let generation = Arc::new(Generation {
-        id: new_id(),
-        stream,
-        route: order.route.clone(),
-        dialect: order.dialect,
-        owner,
-        asked,
-        keys,
-        state: watch::Sender::new(State::Opening),
-        stop: watch::Sender::new(false),
-        ended: Mutex::new(None),
-    });
-    generations.by_id.insert(generation.id.clone(), generation.clone());
-    // Before the source begins, or it would find nobody there.
-    let subscription = generation.stream.subscribe(here.worker, &From::Count(0));
+    opened.ok()
+}
+
+/// Who asks, and what.
+#[derive(Clone, Copy)]
+struct Asking {
+    owner: Option<Digest>,
+    asked: Digest,
+}
+
+impl Asking {
+    /// Reads an answer that is there.
+    fn attach(self, known: Arc<Generation>, here: &Here) -> Result<Found, Refusal> {
+        if known.asked != self.asked {
+            return Err(Refusal::new(
+                StatusCode::UNPROCESSABLE_ENTITY,
+                "idempotency_key_reused",
+                "this `Idempotency-Key` was used for another request: take a new one",
+            ));
+        }
+        let subscription = known.stream.subscribe(here.worker, &From::Count(0));
+        Ok(Found::Known(known, subscription))
+    }
+
+    /// Opens an answer. Nothing is asked yet: what is found by no key can still be let go.
+    fn begin(
+        self,
+        stream: Arc<Stream>,
+        order: &Order,
+        here: &Here,
+    ) -> (Arc<Generation>, Subscription) {
+        let generation = Arc::new(Generation {
+            id: new_id(),
+            stream,
+            route: order.route.clone(),
+            dialect: order.dialect,
+            owner: self.owner,
+            asked: self.asked,
+            keys: Mutex::default(),
+            state: watch::Sender::new(State::Opening),
+            stop: watch::Sender::new(false),
+            ended: Mutex::new(None),
+        });
+        // Before the source begins, or it would find nobody there.
+        let subscription = generation.stream.subscribe(here.worker, &From::Count(0));
+        (generation, subscription)
+    }
+}
+
+/// Has the source of a new answer ask for it. Its keys are set: the source may forget them at once.
+fn start(
+    (generation, subscription): (Arc<Generation>, Subscription),
+    order: Box<Order>,
+    resume: &Resume,
+    here: &Here,
+) -> Found {
     let (give, arrival) = oneshot::channel();
-    let on_leave = resume.on_leave;
-    tokio::spawn(source::run(generation.clone(), order, on_leave, here.streams.clone(), give));
+    tokio::spawn(source::run(
+        generation.clone(),
+        order,
+        resume.on_leave,
+        here.streams.clone(),
+        give,
+    ));
     Found::Opened(generation, subscription, arrival)
 }
 
 /// What the caller of a kept answer gets along with its events.
-fn offer(generation: &Generation, headers: &HeaderMap, kind: BodyKind, dialect: Dialect) -> Offer {
+fn offer(
+    generation: &Generation,
+    headers: &HeaderMap,
+    (kind, dialect): (BodyKind, Dialect),
+    here: &Here,
+) -> Offer {
     let mut headers = headers.clone();
     name_stream(&mut headers, generation);
     let encoding = match (kind, dialect) {
@@ -345,7 +451,8 @@ fn offer(generation: &Generation, headers: &HeaderMap, kind: BodyKind, dialect: 
     Offer {
         greeting: None,
         until: None,
-        finite: true,
+        speaks: Some((dialect, kind)),
+        drain: here.streams.draining(),
         headers,
         encoding: Some(encoding),
     }
@@ -404,7 +511,10 @@ pub(super) async fn serve(
     here: &Here,
     record: &mut Option<Box<Record>>,
 ) -> Result<Response<Body>, Option<Refusal>> {
-    let Visit { generation, watches } = visit;
+    let Visit {
+        generation,
+        watches,
+    } = visit;
     let caller = auth::identity(order.principal.as_ref(), &order.parts.headers);
     if !generation.is_open_to(caller, watches) {
         return Err(Some(Refusal::no_stream()));
@@ -417,7 +527,7 @@ pub(super) async fn serve(
         Method::GET | Method::HEAD => {}
         Method::DELETE if generation.owner.is_none() || generation.owner == caller => {
             generation.stop.send_replace(true);
-            return Ok(no_content(&mut order, record)?);
+            return no_content(&mut order, record);
         }
         Method::DELETE => return Err(Some(Refusal::no_stream())),
         _ => {
@@ -434,26 +544,33 @@ pub(super) async fn serve(
     let context = Context::of(&mut order);
     let subscription = generation.stream.subscribe(here.worker, &reading.from);
     if subscription.is_over() && matches!(reading.transport, Transport::Sse | Transport::Ndjson) {
-        return Ok(no_content_for(&context, record)?);
+        return no_content_for(&context, record);
     }
     let mut headers = HeaderMap::new();
     name_stream(&mut headers, &generation);
     let offer = Offer {
         greeting: None,
         until: None,
-        finite: true,
+        speaks: Some((generation.dialect, generation.kind())),
+        drain: here.streams.draining(),
         headers,
         encoding: None,
     };
     delivering::deliver(context, subscription, reading, offer, record).await
 }
 
-fn no_content(order: &mut Box<Order>, record: &mut Option<Box<Record>>) -> Result<Response<Body>, Option<Refusal>> {
+fn no_content(
+    order: &mut Box<Order>,
+    record: &mut Option<Box<Record>>,
+) -> Result<Response<Body>, Option<Refusal>> {
     no_content_for(&Context::of(order), record)
 }
 
 /// 204: for an EventSource, the word not to come again (WHATWG HTML, §9.2.3).
-fn no_content_for(context: &Context, record: &mut Option<Box<Record>>) -> Result<Response<Body>, Option<Refusal>> {
+fn no_content_for(
+    context: &Context,
+    record: &mut Option<Box<Record>>,
+) -> Result<Response<Body>, Option<Refusal>> {
     let mut record = record.take().ok_or(None)?;
     record.status = Some(StatusCode::NO_CONTENT);
     record.outcome = Outcome::Ended(Ending::Complete);

@@ -8,6 +8,7 @@ use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep};
 
 use super::context::Reached;
+use super::error_frame::error_frame;
 use super::generation::{Generation, State};
 use super::order::{self, Order};
 use super::refusal::Refusal;
@@ -19,7 +20,7 @@ use crate::dialect::{
 };
 use crate::edge::{credentials, forwarded, hop};
 use crate::hub::{End, Stream};
-use crate::sse::{Frame, Lines, Splitter};
+use crate::sse::{Lines, Splitter};
 use crate::upstream::BodyEnd;
 
 /// Where an answer goes that is no stream.
@@ -61,7 +62,12 @@ pub(super) async fn run(
 }
 
 /// What came is no stream: it is the first caller's, and nothing is kept.
-fn pass(generation: &Arc<Generation>, streams: &Streams, what: Result<Reached, Refusal>, give: Arrival) {
+fn pass(
+    generation: &Arc<Generation>,
+    streams: &Streams,
+    what: Result<Reached, Refusal>,
+    give: Arrival,
+) {
     streams.generations.forget(generation);
     // The caller may have left.
     let _ = give.send(what);
@@ -102,7 +108,9 @@ impl Source<'_> {
         let generation = self.generation;
         let clocks: ResolvedClocks = reached.clocks;
         let headers = self.fields(&mut reached);
-        generation.state.send_replace(State::Live(Arc::new(headers), self.kind));
+        generation
+            .state
+            .send_replace(State::Live(Arc::new(headers), self.kind));
         let most = self.streams.hub.largest_event();
         let cut = match self.kind {
             BodyKind::Ndjson => Cut::Lines(Lines::new(most)),
@@ -118,14 +126,20 @@ impl Source<'_> {
             () = unwanted(&generation.stream, on_leave) => Err(("deserted", "nobody was reading the answer")),
         };
         self.streams.generations.no_longer_in_flight(generation);
-        let watcher = tail.watcher.take().unwrap_or_else(|| Watcher::new(generation.dialect, self.kind));
+        let watcher = tail
+            .watcher
+            .take()
+            .unwrap_or_else(|| Watcher::new(generation.dialect, self.kind));
         let (transport, code, message) = match ended {
             Ok(end) => told(&end),
             Err((code, message)) => (TransportEnd::Cut, code, message.to_owned()),
         };
-        let verdict = judge(transport, &watcher);
-        self.finish(verdict, code, &message);
+        let verdict = for_whole_events(judge(transport, &watcher));
         let whole = verdict.client == ClientEnd::Clean;
+        if whole && transport != TransportEnd::Cut {
+            tail.finish();
+        }
+        self.finish(verdict, code, &message);
         tracing::info!(
             route = %generation.route.config.name,
             stream = %generation.id,
@@ -147,8 +161,7 @@ impl Source<'_> {
             request_id: &generation.id,
         };
         let told = match verdict.client {
-            ClientEnd::ErrorEvent => dialect::error_event(generation.dialect, self.kind, &failure)
-                .and_then(|event| frame_of(&event, self.kind)),
+            ClientEnd::ErrorEvent => error_frame(generation.dialect, self.kind, &failure),
             ClientEnd::Clean | ClientEnd::Abort => None,
         };
         let abort = verdict.client != ClientEnd::Clean && told.is_none();
@@ -177,18 +190,36 @@ impl Source<'_> {
     }
 }
 
+/// The verdict for readers who never get part of an event: what comes next can always be told.
+fn for_whole_events(verdict: Verdict) -> Verdict {
+    let client = match (verdict.client, verdict.ending) {
+        (ClientEnd::Abort, Ending::Failed) => ClientEnd::Clean,
+        (ClientEnd::Abort, _) => ClientEnd::ErrorEvent,
+        (client, _) => client,
+    };
+    Verdict { client, ..verdict }
+}
+
 /// How the body ended, in the words of the endings, and in ours.
 fn told(end: &TailEnd) -> (TransportEnd, &'static str, String) {
     match end {
-        TailEnd::Over(Some(BodyEnd::Framed)) => (TransportEnd::Framed, "upstream_truncated", truncated()),
-        TailEnd::Over(Some(BodyEnd::Closed)) => (TransportEnd::Closed, "upstream_truncated", truncated()),
+        TailEnd::Over(Some(BodyEnd::Framed)) => {
+            (TransportEnd::Framed, "upstream_truncated", truncated())
+        }
+        TailEnd::Over(Some(BodyEnd::Closed)) => {
+            (TransportEnd::Closed, "upstream_truncated", truncated())
+        }
         TailEnd::Over(None) => (TransportEnd::Cut, "upstream_truncated", truncated()),
         TailEnd::Cut(reason) => (
             TransportEnd::Cut,
             "upstream_cut",
             format!("the upstream's answer broke off: {reason}"),
         ),
-        TailEnd::TooLarge(fault) => (TransportEnd::Cut, "event_too_large", format!("{fault}, which is what `hub.event` allows")),
+        TailEnd::TooLarge(fault) => (
+            TransportEnd::Cut,
+            "event_too_large",
+            format!("{fault}, which is what `hub.event` allows"),
+        ),
         TailEnd::Idle(limit) => (
             TransportEnd::Cut,
             "idle_timeout",
@@ -204,23 +235,14 @@ fn told(end: &TailEnd) -> (TransportEnd, &'static str, String) {
             "total_timeout",
             format!("the answer took longer than {limit:?}"),
         ),
-        TailEnd::Closed => (TransportEnd::Cut, "closed", "the stream was closed".to_owned()),
+        TailEnd::Closed => (
+            TransportEnd::Cut,
+            "closed",
+            "the stream was closed".to_owned(),
+        ),
     }
 }
 
 fn truncated() -> String {
     "the upstream's answer ended before it was complete".to_owned()
 }
-
-/// The error event as a frame.
-fn frame_of(event: &[u8], kind: BodyKind) -> Option<Frame> {
-    let mut found = None;
-    let mut take = |block: crate::sse::Block| found = block.frame;
-    // It is small: no bound is reached.
-    let fed = match kind {
-        BodyKind::Ndjson => Lines::new(event.len()).feed(event, &mut take),
-        _ => Splitter::new(event.len()).feed(event, &mut take),
-    };
-    fed.ok().and(found)
-}
-

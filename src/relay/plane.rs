@@ -123,7 +123,10 @@ impl Plane {
             let live = LiveRoute {
                 config: route.clone(),
                 chain: chain.collect(),
-                cors: route.cors.as_ref().map(|rules| cors::layer(&exposing(rules, route))),
+                cors: route
+                    .cors
+                    .as_ref()
+                    .map(|rules| cors::layer(&exposing(rules, route))),
                 hub_path: config.hub.path.clone(),
             };
             (Arc::as_ptr(route) as usize, Arc::new(live))
@@ -142,7 +145,9 @@ impl Plane {
         if !self.keeps {
             return None;
         }
-        let id = path.strip_prefix(&*self.config.hub.path)?.strip_prefix('/')?;
+        let id = path
+            .strip_prefix(&*self.config.hub.path)?
+            .strip_prefix('/')?;
         (!id.is_empty() && !id.contains('/')).then_some(id)
     }
 

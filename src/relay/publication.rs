@@ -47,18 +47,30 @@ struct Line {
 ///
 /// A [`Refusal`] that says which event is wrong, and how.
 pub(super) fn read(publication: &Publication<'_>) -> Result<Vec<NewEvent>, Refusal> {
-    let events = match essence(publication.headers).map(str::to_ascii_lowercase).as_deref() {
+    let events = match essence(publication.headers)
+        .map(str::to_ascii_lowercase)
+        .as_deref()
+    {
         Some("text/event-stream") => stream(publication)?,
-        Some("application/x-ndjson" | "application/jsonl" | "application/ndjson") => lines(publication)?,
+        Some("application/x-ndjson" | "application/jsonl" | "application/ndjson") => {
+            lines(publication)?
+        }
         _ => vec![single(publication)?],
     };
     if events.is_empty() {
-        return Err(bad("holds no event: an event ends with an empty line, and has a `data` line"));
+        return Err(bad(
+            "holds no event: an event ends with an empty line, and has a `data` line",
+        ));
     }
     if events.len() > MOST_EVENTS {
-        return Err(bad(&format!("holds more than {MOST_EVENTS} events: send them in several requests")));
+        return Err(bad(&format!(
+            "holds more than {MOST_EVENTS} events: send them in several requests"
+        )));
     }
-    match events.iter().position(|event| event.frame.len() > publication.most) {
+    match events
+        .iter()
+        .position(|event| event.frame.len() > publication.most)
+    {
         Some(which) => Err(too_large(which, publication.most)),
         None => Ok(events),
     }
@@ -68,7 +80,11 @@ fn single(publication: &Publication<'_>) -> Result<NewEvent, Refusal> {
     let data = text(publication.body)?;
     let name = said(publication, "event")?;
     let retry = said(publication, "retry")?;
-    let retry = retry.map(|retry| retry.parse().map_err(|_| bad("has a `retry` that is no number of milliseconds")));
+    let retry = retry.map(|retry| {
+        retry
+            .parse()
+            .map_err(|_| bad("has a `retry` that is no number of milliseconds"))
+    });
     let frame = Frame::new(name.as_deref(), data, retry.transpose()?);
     let frame = frame.map_err(|fault| bad_event(0, fault))?;
     let id = said(publication, "id")?;
@@ -98,7 +114,10 @@ fn stream(publication: &Publication<'_>) -> Result<Vec<NewEvent>, Refusal> {
     // An application that forgets the last empty line means its event all the same.
     let closed = splitter.feed(b"\n\n", &mut |block| blocks.push(block));
     closed.map_err(|_| too_large(blocks.len(), publication.most))?;
-    let said = blocks.into_iter().filter(|block: &Block| block.frame.is_some()).enumerate();
+    let said = blocks
+        .into_iter()
+        .filter(|block: &Block| block.frame.is_some())
+        .enumerate();
     said.filter_map(|(which, block)| Some((which, block.frame?, block.id)))
         .map(|(which, frame, id)| {
             let id = id.filter(|id| !id.is_empty());
@@ -112,7 +131,10 @@ fn stream(publication: &Publication<'_>) -> Result<Vec<NewEvent>, Refusal> {
 
 fn lines(publication: &Publication<'_>) -> Result<Vec<NewEvent>, Refusal> {
     let body = text(publication.body)?;
-    let lines = body.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
+    let lines = body
+        .lines()
+        .enumerate()
+        .filter(|(_, line)| !line.trim().is_empty());
     lines
         .map(|(which, line)| {
             let line: Line = serde_json::from_str(line).map_err(|fault| {
@@ -137,14 +159,20 @@ fn lines(publication: &Publication<'_>) -> Result<Vec<NewEvent>, Refusal> {
 fn alias(which: usize, id: &str) -> Result<Arc<str>, Refusal> {
     let id = event_id_text(id).map_err(|fault| bad_event(which, fault))?;
     if id.parse::<EventId>().is_ok() {
-        return Err(bad(&format!("gives event {} an id in the form of the gateway's own: take another", which + 1)));
+        return Err(bad(&format!(
+            "gives event {} an id in the form of the gateway's own: take another",
+            which + 1
+        )));
     }
     Ok(id.into())
 }
 
 fn text(body: &Bytes) -> Result<&str, Refusal> {
     std::str::from_utf8(body).map_err(|fault| {
-        bad(&format!("is no UTF-8, at byte {}: events are text", fault.valid_up_to()))
+        bad(&format!(
+            "is no UTF-8, at byte {}: events are text",
+            fault.valid_up_to()
+        ))
     })
 }
 
@@ -153,11 +181,17 @@ fn bad_event(which: usize, fault: BadEvent) -> Refusal {
 }
 
 fn bad(what: &str) -> Refusal {
-    Refusal::new(StatusCode::BAD_REQUEST, "bad_event", format!("the publication {what}"))
+    Refusal::new(
+        StatusCode::BAD_REQUEST,
+        "bad_event",
+        format!("the publication {what}"),
+    )
 }
 
 fn too_large(which: usize, most: usize) -> Refusal {
-    let message = format!("event {} is larger than {most} bytes, which is what `hub.event` allows", which + 1);
+    let message = format!(
+        "event {} is larger than {most} bytes, which is what `hub.event` allows",
+        which + 1
+    );
     Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, "event_too_large", message)
 }
-

@@ -63,7 +63,7 @@ pub struct Record {
     pub model: Option<Box<str>>,
     /// The kept answer that was read.
     pub stream: Option<Arc<str>>,
-    /// Whose key opened the route.
+    /// Whose key or token opened the route, bounded as it is logged.
     pub principal: Option<Arc<str>>,
     /// The status sent.
     pub status: Option<StatusCode>,

@@ -98,7 +98,7 @@ impl Refusal {
 
     /// There is no such kept answer, or it is somebody else's: nobody learns which.
     pub fn no_stream() -> Self {
-        let message = "there is no such stream: it never was, is no longer kept, or is not yours";
+        let message = "there is no such stream: it never was, is no longer kept, or is not yours (show the key that it was asked for with)";
         Self::new(StatusCode::NOT_FOUND, "no_stream", message)
     }
 
@@ -112,7 +112,11 @@ impl Refusal {
 
     /// Nobody wanted the answer any more before it began.
     pub(super) fn stopped() -> Self {
-        Self::new(StatusCode::CONFLICT, "stopped", "the answer was stopped before it began")
+        Self::new(
+            StatusCode::CONFLICT,
+            "stopped",
+            "the answer was stopped before it began",
+        )
     }
 
     /// Something that cannot be, was.

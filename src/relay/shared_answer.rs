@@ -4,7 +4,9 @@ use std::future::poll_fn;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use http::header::{CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, SET_COOKIE, TRANSFER_ENCODING};
+use http::header::{
+    CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, SET_COOKIE, TRANSFER_ENCODING,
+};
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
 
 use super::body::Body;
@@ -38,7 +40,10 @@ pub(super) enum SharedAnswer {
 /// Reads the rest of an answer that is no stream.
 pub(super) async fn collect(reached: &mut Reached, route: &LiveRoute) -> SharedAnswer {
     let upstream = &route.chain[reached.entry].upstream;
-    let limit = reached.clocks.idle.map_or(LONGEST, |idle| idle.min(LONGEST));
+    let limit = reached
+        .clocks
+        .idle
+        .map_or(LONGEST, |idle| idle.min(LONGEST));
     let answer = &mut reached.asked.answer;
     let reading = async {
         let mut whole = BytesMut::new();
@@ -57,7 +62,12 @@ pub(super) async fn collect(reached: &mut Reached, route: &LiveRoute) -> SharedA
     let body = match tokio::time::timeout(limit, reading).await {
         Ok(Ok(body)) => body,
         Ok(Err(what)) => return unfit(&upstream.name, what),
-        Err(_) => return unfit(&upstream.name, "is no stream, and did not end its answer in time"),
+        Err(_) => {
+            return unfit(
+                &upstream.name,
+                "is no stream, and did not end its answer in time",
+            );
+        }
     };
     let mut headers = std::mem::take(&mut answer.head.headers);
     if let Some(credential) = &upstream.credential {
@@ -76,7 +86,11 @@ pub(super) async fn collect(reached: &mut Reached, route: &LiveRoute) -> SharedA
 
 fn unfit(upstream: &str, what: &str) -> SharedAnswer {
     let message = format!("the upstream `{upstream}` {what}");
-    SharedAnswer::Refused(Refusal::new(StatusCode::BAD_GATEWAY, "upstream_unfit", message))
+    SharedAnswer::Refused(Refusal::new(
+        StatusCode::BAD_GATEWAY,
+        "upstream_unfit",
+        message,
+    ))
 }
 
 impl SharedAnswer {
@@ -121,7 +135,9 @@ impl SharedAnswer {
         record.outcome = Outcome::Ended(Ending::Complete);
         let mut headers = headers;
         finish(&mut headers, context, &record);
-        headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+        headers
+            .entry(CACHE_CONTROL)
+            .or_insert(HeaderValue::from_static("no-store"));
         let mut response = Response::new(Body::whole(body, record));
         *response.status_mut() = status;
         *response.headers_mut() = headers;

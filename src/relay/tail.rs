@@ -92,10 +92,7 @@ impl Tail {
                 }
                 Some(Ok(Piece::Trailers(_))) => {}
                 Some(Err(reason)) => return TailEnd::Cut(reason),
-                None => {
-                    self.finish();
-                    return TailEnd::Over(body.end());
-                }
+                None => return TailEnd::Over(body.end()),
             }
         }
     }
@@ -104,9 +101,13 @@ impl Tail {
     fn due(&self, clocks: &ResolvedClocks, started: Instant) -> (Option<Instant>, TailEnd) {
         let first = clocks.first_event.filter(|_| self.events == 0);
         let limits = [
-            clocks.idle.map(|idle| (Instant::now() + idle, TailEnd::Idle(idle))),
+            clocks
+                .idle
+                .map(|idle| (Instant::now() + idle, TailEnd::Idle(idle))),
             first.map(|limit| (started + limit, TailEnd::FirstEvent(limit))),
-            clocks.total.map(|limit| (started + limit, TailEnd::Total(limit))),
+            clocks
+                .total
+                .map(|limit| (started + limit, TailEnd::Total(limit))),
         ];
         let next = limits.into_iter().flatten().min_by_key(|(at, _)| *at);
         next.map_or((None, TailEnd::Closed), |(at, why)| (Some(at), why))
@@ -116,19 +117,41 @@ impl Tail {
         if let Some(watcher) = &mut self.watcher {
             watcher.feed(data);
         }
+        self.split(data)
+    }
+
+    /// Takes what came without its end for whole: the last line, or the last event without its blank line.
+    pub(super) fn finish(&mut self) {
+        let end: &[u8] = match &self.cut {
+            Cut::Events(_) => b"\n\n",
+            Cut::Lines(_) => b"\n",
+        };
+        // What is too large is not whole, and a closed stream wants no more.
+        let _ = self.split(end);
+    }
+
+    /// Whether its events are lines.
+    pub(super) fn is_lines(&self) -> bool {
+        matches!(self.cut, Cut::Lines(_))
+    }
+
+    fn split(&mut self, data: &[u8]) -> Result<(), TailEnd> {
         let mut open = true;
         let (stream, events) = (&self.stream, &mut self.events);
         let (last_id, retry) = (&mut self.last_id, &mut self.retry);
         let mut append = |block: Block| {
-            if let Some(id) = block.id {
-                *last_id = Some(Arc::from(id)).filter(|id: &Arc<str>| !id.is_empty());
+            // An event without an id of its own is not found by that of another, though a browser says it.
+            let own: Option<Arc<str>> = block.id.map(Arc::from);
+            if let Some(id) = &own {
+                *last_id = Some(id.clone()).filter(|id| !id.is_empty());
             }
             if let Some(millis) = block.retry {
                 *retry = Some(Duration::from_millis(millis));
             }
             if let Some(frame) = block.frame {
                 *events += 1;
-                open &= stream.append(frame, last_id.clone()).is_ok();
+                let own = own.filter(|id| !id.is_empty());
+                open &= stream.append(frame, own).is_ok();
             }
         };
         let fed = match &mut self.cut {
@@ -137,18 +160,5 @@ impl Tail {
         };
         fed.map_err(TailEnd::TooLarge)?;
         if open { Ok(()) } else { Err(TailEnd::Closed) }
-    }
-
-    /// A last line may have no end.
-    fn finish(&mut self) {
-        if let Cut::Lines(lines) = &mut self.cut {
-            let stream = &self.stream;
-            lines.finish(&mut |block| {
-                if let Some(frame) = block.frame {
-                    // A closed stream wants it no more.
-                    let _ = stream.append(frame, None);
-                }
-            });
-        }
     }
 }

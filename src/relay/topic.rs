@@ -20,8 +20,8 @@ use crate::config::{Route, Topic, TopicPattern, TopicPiece, TopicSource, TopicTe
 use crate::dialect::Ending;
 use crate::edge::auth::{self, Principal};
 use crate::edge::rights;
-use crate::sse::EventId;
 use crate::router::{parameters, query_values};
+use crate::sse::EventId;
 
 /// Names a publication that is sent again.
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
@@ -45,13 +45,18 @@ pub(super) async fn serve(
     match order.parts.method {
         Method::POST if route.publish.is_some() => publish(order, here, record).await,
         Method::GET | Method::HEAD if !route.subscribe.is_empty() => {
-            let topics = subscribed(&route, &order.parts, order.principal.as_ref()).map_err(Some)?;
+            let topics =
+                subscribed(&route, &order.parts, order.principal.as_ref()).map_err(Some)?;
             let reading = Reading::of(&order.parts).map_err(Some)?;
             let expires = order.principal.as_ref().and_then(Principal::expires_at);
             let context = Context::of(&mut order);
-            let subscribed = here.streams.hub.topics().subscribe(here.worker, &topics, &reading.from);
+            let subscribed =
+                here.streams
+                    .hub
+                    .topics()
+                    .subscribe(here.worker, &topics, &reading.from);
             let subscription = subscribed.map_err(|full| Some(Refusal::full(&full)))?;
-            let mut offer = Offer::subscription(&context);
+            let mut offer = Offer::subscription(&context, here);
             // What a token lets its holder see ends with the token.
             offer.until = offer.until.into_iter().chain(expires).min();
             delivering::deliver(context, subscription, reading, offer, record).await
@@ -67,8 +72,12 @@ fn wrong_method(route: &Route, method: &Method) -> Refusal {
         (false, _) => "GET, HEAD",
     };
     let message = format!("{method} is not served here; {allowed} is");
-    Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", message)
-        .with(http::header::ALLOW, HeaderValue::from_static(allowed))
+    Refusal::new(
+        StatusCode::METHOD_NOT_ALLOWED,
+        "method_not_allowed",
+        message,
+    )
+    .with(http::header::ALLOW, HeaderValue::from_static(allowed))
 }
 
 async fn publish(
@@ -104,7 +113,10 @@ async fn publish(
         fingerprint::named(&place, owner.as_ref(), key.as_bytes())
     });
     let count = events.len() as u64;
-    let ids = hub.topics().publish(&topic, events, key).map_err(|fault| Some(Refusal::unpublished(&fault)))?;
+    let ids = hub
+        .topics()
+        .publish(&topic, events, key)
+        .map_err(|fault| Some(Refusal::unpublished(&fault)))?;
     let context = Context::of(&mut order);
     if let Some(record) = record {
         record.set_events(count);
@@ -132,7 +144,11 @@ fn answer_ids(
 }
 
 /// The topic that is published to.
-fn published(route: &Route, parts: &Parts, principal: Option<&Principal>) -> Result<Topic, Refusal> {
+fn published(
+    route: &Route,
+    parts: &Parts,
+    principal: Option<&Principal>,
+) -> Result<Topic, Refusal> {
     let template = route.publish.as_ref().ok_or_else(Refusal::internal)?;
     let names = render(template, route, parts, principal)?;
     let [name] = names.as_slice() else {
@@ -154,7 +170,8 @@ fn subscribed(
     let mut patterns = Vec::new();
     for template in &route.subscribe {
         for name in render(template, route, parts, principal)? {
-            let pattern = TopicPattern::new(&name).map_err(|bad| bad_topic(&bad.to_string(), &name))?;
+            let pattern =
+                TopicPattern::new(&name).map_err(|bad| bad_topic(&bad.to_string(), &name))?;
             if !rights::may_subscribe(principal, &pattern) {
                 return Err(forbidden(&format!("may not subscribe to `{pattern}`")));
             }
@@ -162,7 +179,10 @@ fn subscribed(
         }
     }
     if patterns.len() > MOST_TOPICS {
-        return Err(bad_topic(&format!("names more than {MOST_TOPICS} topics"), "the request"));
+        return Err(bad_topic(
+            &format!("names more than {MOST_TOPICS} topics"),
+            "the request",
+        ));
     }
     Ok(patterns)
 }
@@ -207,12 +227,16 @@ fn taken(
         TopicSource::Path(name) => {
             let found = parameters(&route.matches.path, parts.uri.path());
             let found = found.map_err(|bad| bad_topic(&bad.to_string(), parts.uri.path()))?;
-            found.get(name).map(|value| vec![value.to_owned()]).ok_or_else(Refusal::internal)
+            found
+                .get(name)
+                .map(|value| vec![value.to_owned()])
+                .ok_or_else(Refusal::internal)
         }
         TopicSource::Query(name) => {
             let values = query_values(parts.uri.query(), name);
             if values.is_empty() {
-                let message = format!("the query parameter `{name}` is missing: it names the topic");
+                let message =
+                    format!("the query parameter `{name}` is missing: it names the topic");
                 return Err(Refusal::new(StatusCode::BAD_REQUEST, "bad_topic", message));
             }
             Ok(values)
@@ -220,7 +244,9 @@ fn taken(
         TopicSource::Claim(name) => {
             let claim = principal.and_then(|principal| principal.claim(name));
             claim.map(|claim| vec![claim]).ok_or_else(|| {
-                forbidden(&format!("shows no token with the claim `{name}`, which names the topic here"))
+                forbidden(&format!(
+                    "shows no token with the claim `{name}`, which names the topic here"
+                ))
             })
         }
     }
@@ -233,20 +259,31 @@ fn check_taken(value: &str, rest: bool, patterns: bool) -> Result<(), Refusal> {
         return Err(bad_topic("holds a slash where one segment is meant", value));
     }
     if value.contains('*') && !patterns {
-        return Err(bad_topic("holds a `*`, and this route takes no patterns", value));
+        return Err(bad_topic(
+            "holds a `*`, and this route takes no patterns",
+            value,
+        ));
     }
     Ok(())
 }
 
 fn bad_topic(what: &str, name: &str) -> Refusal {
-    let shown: String = name.chars().take(128).flat_map(char::escape_default).collect();
+    let shown: String = name
+        .chars()
+        .take(128)
+        .flat_map(char::escape_default)
+        .collect();
     let message = format!("the topic `{shown}` {what}");
     Refusal::new(StatusCode::BAD_REQUEST, "bad_topic", message)
 }
 
 fn forbidden(what: &str) -> Refusal {
-    let challenge = HeaderValue::from_static(r#"Bearer realm="deltaway", error="insufficient_scope""#);
-    Refusal::new(StatusCode::FORBIDDEN, "not_allowed", format!("the caller {what}"))
-        .with(WWW_AUTHENTICATE, challenge)
+    let challenge =
+        HeaderValue::from_static(r#"Bearer realm="deltaway", error="insufficient_scope""#);
+    Refusal::new(
+        StatusCode::FORBIDDEN,
+        "not_allowed",
+        format!("the caller {what}"),
+    )
+    .with(WWW_AUTHENTICATE, challenge)
 }
-

@@ -177,6 +177,7 @@ impl Supervisor {
         match asked {
             Shutdown::No => None,
             Shutdown::Drain => {
+                self.socket.drain();
                 self.draining = true;
                 Some(Command::Drain)
             }

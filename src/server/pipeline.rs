@@ -15,22 +15,24 @@ use arc_swap::ArcSwap;
 use bytes::Bytes;
 use http::header::{ALLOW, EXPECT, HOST, WWW_AUTHENTICATE};
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
+use http::{HeaderValue, Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use prometheus_client::metrics::gauge::Gauge;
 use tower::{Layer, ServiceExt};
 use tower_http::cors::CorsLayer;
 
 use super::{acceptable, refusal};
-use crate::config::{Dialect, DialectChoice};
+use crate::config::{Allow, Dialect, DialectChoice};
 use crate::delivery::Socket;
 use crate::dialect::{self, BodyFault, Facts};
-use crate::edge::auth::{self, Denied};
+use crate::edge::auth::{self, Denied, Principal};
 use crate::edge::cors;
 use crate::edge::forwarded::{self, Forwarding};
 use crate::edge::trace::Trace;
 use crate::metrics::Metrics;
-use crate::relay::{self, Aborted, Body, Here, Inbound, LiveRoute, Order, Plane, Record, Refusal, Visit};
+use crate::relay::{
+    self, Aborted, Body, Here, Inbound, LiveRoute, Order, Plane, Record, Refusal, Visit,
+};
 use crate::router::{Candidates, Found, Head};
 use crate::upstream::{Pool, UploadFault};
 
@@ -297,7 +299,7 @@ impl Call {
         if candidates.needs_model() {
             in_path = dialect::model_in_path(parts.uri.path());
             if in_path.is_none() {
-                admits_any(&candidates, &parts.headers)?;
+                admits_any(&candidates, parts)?;
                 let bound = candidates.model_within() as u64;
                 let whole = Box::pin(relay::collect(body, bound)).await;
                 let whole = whole.map_err(|fault| Refusal::upload(&fault))?;
@@ -394,10 +396,14 @@ impl Call {
     ) -> Result<(), Refusal> {
         let Some(record) = record else { return Ok(()) };
         let route = order.route.config.clone();
-        let headers = &mut order.parts.headers;
-        let principal = auth::authenticate(&route.allow, headers).map_err(unauthenticated)?;
-        record.principal = principal.as_ref().map(|principal| principal.name.clone());
+        let principal = match order.visit.is_some() {
+            true => visitor(order)?,
+            false => auth::authenticate(&route.allow, &route.credentials_in, &mut order.parts)
+                .map_err(unauthenticated)?,
+        };
+        record.principal = principal.as_ref().map(Principal::shown);
         order.principal = principal;
+        let headers = &mut order.parts.headers;
         order
             .body
             .check_announced()
@@ -457,10 +463,9 @@ fn head(parts: &Parts) -> Head<'_> {
 /// Reads the body where it is small, or where the route has to know what it says.
 async fn keep(order: &mut Order, record: &mut Record) -> Result<(), Refusal> {
     let route = &order.route;
-    let curious =
-        route.config.early_head.is_some()
-            || route.config.resume.is_some()
-            || route.chain.iter().any(|entry| entry.model.is_some());
+    let curious = route.config.early_head.is_some()
+        || route.config.resume.is_some()
+        || route.chain.iter().any(|entry| entry.model.is_some());
     if order.kept.is_none() && !order.body.is_over() {
         let small = order
             .body
@@ -523,11 +528,27 @@ fn unrouted(found: &Found<'_>, parts: &Parts) -> Refusal {
     }
 }
 
+/// Who asks for a kept answer: somebody whom its route lets in, or who may watch the answers of others there.
+/// Whoever is neither learns nothing, not even that there is such an answer.
+fn visitor(order: &mut Order) -> Result<Option<Principal>, Refusal> {
+    let route = order.route.config.clone();
+    let places = &route.credentials_in;
+    if let (Some(visit), Some(resume)) = (&mut order.visit, &route.resume)
+        && matches!(resume.watch, Allow::Callers(..))
+        && auth::admits(&resume.watch, places, &order.parts).is_ok()
+    {
+        visit.watches = true;
+        return auth::authenticate(&resume.watch, places, &mut order.parts)
+            .map_err(unauthenticated);
+    }
+    auth::authenticate(&route.allow, places, &mut order.parts).map_err(|_| Refusal::no_stream())
+}
+
 /// Refuses a caller whom none of the routes would let in, before its body is held.
-fn admits_any(candidates: &Candidates<'_>, headers: &HeaderMap) -> Result<(), Refusal> {
+fn admits_any(candidates: &Candidates<'_>, parts: &Parts) -> Result<(), Refusal> {
     let mut denied = None;
     for route in candidates.routes() {
-        match auth::authenticate(&route.allow, &mut headers.clone()) {
+        match auth::admits(&route.allow, &route.credentials_in, parts) {
             Ok(_) => return Ok(()),
             Err(why) => denied = Some(why),
         }

@@ -15,3 +15,8 @@ pub use event::{BadEvent, Frame, LONGEST_ID, Parts, event_id_text};
 pub use id::{BadId, Epoch, EventId};
 pub use scanner::{LineSink, Scanner};
 pub use splitter::{Block, Lines, Splitter, TooLarge};
+
+#[cfg(test)]
+mod recordings_tests;
+#[cfg(test)]
+mod reference;

@@ -98,7 +98,8 @@ impl Splitter {
         self.feed(b"\n\n", out)
     }
 
-    /// Whether the stream stands between two events: no field of a further one has come.
+    /// Whether the stream stands between two events: no field of a further one has come, nor what
+    /// may become one. Comments are none.
     pub fn is_between(&self) -> bool {
         self.gathered.is_empty()
     }
@@ -124,7 +125,7 @@ struct Gathered {
 /// The field of the line in progress.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Field {
-    /// Its name has not come whole.
+    /// Its name has not come whole; so far it may be one that means something.
     Unknown,
     Data,
     Event,
@@ -134,7 +135,10 @@ enum Field {
     Dropped,
 }
 
-/// The longest name of a field, with its colon.
+/// The names of the fields that mean something, each with its colon.
+const NAMES: [&[u8]; 4] = [b"data:", b"event:", b"retry:", b"id:"];
+
+/// The bytes of the longest.
 const LONGEST_NAME: usize = "retry:".len();
 
 impl Field {
@@ -142,11 +146,13 @@ impl Field {
     fn of(start: &[u8], ends: bool) -> Self {
         let head = &start[..start.len().min(LONGEST_NAME)];
         let colon = head.iter().position(|&byte| byte == b':');
-        if colon.is_none() && head.len() == LONGEST_NAME {
-            return Self::Dropped;
-        }
         if colon.is_none() && !ends {
-            return Self::Unknown;
+            let may_be_known = NAMES.iter().any(|name| name.starts_with(head));
+            return if may_be_known {
+                Self::Unknown
+            } else {
+                Self::Dropped
+            };
         }
         match &head[..colon.unwrap_or(head.len())] {
             b"data" => Self::Data,

@@ -220,16 +220,16 @@ impl Log {
         }
     }
 
-    /// Gives places back once most are unused. The rest is still large enough to grow into, so that
-    /// this happens but once in many evictions.
+    /// Gives places back once most are unused. Twice as many as are in use stay, so that this
+    /// happens but once in many evictions.
     fn shrink(&mut self) {
-        let places = self.entries.capacity();
-        if places > SMALL && self.entries.len() < places / 4 {
-            self.entries.shrink_to(places / 2);
+        let used = self.entries.len();
+        if self.entries.capacity() > SMALL.max(4 * used) {
+            self.entries.shrink_to(2 * used);
         }
-        let places = self.aliases.capacity();
-        if places > SMALL && self.aliases.len() < places / 4 {
-            self.aliases.shrink_to(places / 2);
+        let used = self.aliases.len();
+        if self.aliases.capacity() > SMALL.max(4 * used) {
+            self.aliases.shrink_to(2 * used);
         }
     }
 }

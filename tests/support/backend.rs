@@ -122,6 +122,15 @@ impl Backend {
         (peer, request)
     }
 
+    /// Whether nobody connects for `time`, to a backend that the test drives.
+    pub async fn is_left_alone_for(&self, time: Duration) -> bool {
+        let listener = self
+            .listener
+            .as_ref()
+            .expect("a backend that a test drives");
+        tokio::time::timeout(time, listener.accept()).await.is_err()
+    }
+
     /// Every whole request so far.
     pub fn requests(&self) -> Vec<Request> {
         self.seen.lock().unwrap().clone()
@@ -244,6 +253,20 @@ impl Peer {
                 Ok(Err(_)) | Err(_) => return sent,
             }
         }
+    }
+
+    /// Sends `count` times `piece`, for as long as the gateway takes it; the bytes that were sent.
+    pub async fn pour(&mut self, piece: &[u8], count: usize) -> usize {
+        for sent in 0..count {
+            let taken = within(
+                "the gateway to take bytes or leave",
+                self.stream.write_all(piece),
+            );
+            if taken.await.is_err() {
+                return sent * piece.len();
+            }
+        }
+        count * piece.len()
     }
 
     /// Closes, with FIN.

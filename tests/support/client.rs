@@ -352,6 +352,11 @@ impl Client {
         }
     }
 
+    /// How the body ended, once [`Client::piece`] gave none.
+    pub fn ended(&self) -> Ended {
+        self.ended.clone().expect("an ending")
+    }
+
     /// Asks and reads the whole answer, on this connection.
     pub async fn exchange(&mut self, ask: &Ask) -> Answer {
         self.ask(ask).await;

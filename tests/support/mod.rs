@@ -4,6 +4,7 @@ pub mod api;
 pub mod backend;
 pub mod binary;
 pub mod client;
+pub mod events;
 pub mod gateway;
 pub mod limit;
 pub mod recording;
@@ -12,5 +13,6 @@ pub mod wire;
 
 pub use backend::{Backend, Peer};
 pub use client::{Ask, Client, Ended};
+pub use events::{Event, Reader};
 pub use gateway::{Gateway, gateway, toml};
 pub use limit::{until, within};

@@ -13,11 +13,12 @@ mod needs;
 mod pattern;
 mod route;
 mod server;
+mod spki;
 mod streams;
 mod template;
+mod tokens;
 mod upstream;
 
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::str::FromStr;
 
@@ -52,9 +53,11 @@ pub(super) fn compile(
         .and_then(|admin| server::admin(admin, gathered));
     let log = server::log(file.section(&root::LOG).unwrap_or(&nothing), gathered);
     let keys = callers::callers(file, gathered);
+    let issuers = tokens::issuers(file, &keys, gathered);
     let upstreams = upstream::upstreams(file, gathered);
     let names = route::Names {
         keys: &keys,
+        issuers: &issuers,
         upstreams: &upstreams,
     };
     let routes = route::routes(file, &names, gathered);
@@ -70,6 +73,10 @@ pub(super) fn compile(
         .into_iter()
         .filter_map(|(name, key)| Some((name, key?)))
         .collect();
+    let issuers = issuers
+        .into_iter()
+        .filter_map(|(name, issuer)| Some((name, issuer?)))
+        .collect();
     let upstreams = upstreams
         .into_iter()
         .filter_map(|(name, upstream)| Some((name, upstream?)))
@@ -79,7 +86,7 @@ pub(super) fn compile(
         admin,
         log,
         keys,
-        issuers: BTreeMap::new(),
+        issuers,
         hub,
         topics,
         upstreams,

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::callers::Callers;
 use super::headers::{self, Way};
+use super::tokens::{self, Issuers};
 use super::upstream::Upstreams;
 use super::{checked, clocks, cors, each, pattern, streams, template};
 use crate::config::faults::{Gathered, Malformed};
@@ -16,6 +17,8 @@ use crate::config::written::{Node, Section, Value};
 pub(super) struct Names<'n> {
     /// Callers' keys.
     pub(super) keys: &'n Callers,
+    /// Issuers of callers' tokens.
+    pub(super) issuers: &'n Issuers,
     /// Upstreams.
     pub(super) upstreams: &'n Upstreams,
 }
@@ -152,11 +155,7 @@ pub(super) fn callers(
     names: &Names<'_>,
     gathered: &mut Gathered<'_>,
 ) -> Allow {
-    let keys = section
-        .list(key)
-        .iter()
-        .filter_map(|node| referred(node, names.keys, "key", gathered));
-    Allow::Callers(keys.collect(), Vec::new())
+    tokens::callers(section.list(key), names, gathered)
 }
 
 /// What `node` names among `known`; none, without a further fault, if that is itself wrong.

@@ -230,9 +230,9 @@ pub(in crate::config) static UPSTREAM_NAME: Form = Form {
     samples: NAME.samples,
 };
 
-/// The name of a key, referred to.
+/// The name of a key or of an issuer of tokens, referred to.
 pub(in crate::config) static CALLER_NAME: Form = Form {
-    words: "the name of a key",
+    words: "the name of a key or of an issuer of tokens",
     pattern: NAME.pattern,
     samples: NAME.samples,
 };

@@ -9,6 +9,7 @@ mod forms;
 mod routes;
 mod server;
 mod streams;
+mod tokens;
 mod upstreams;
 
 use std::time::Duration;
@@ -18,6 +19,7 @@ pub(super) use forms::*;
 pub(super) use routes::*;
 pub(super) use server::*;
 pub(super) use streams::*;
+pub(super) use tokens::*;
 pub(super) use upstreams::*;
 
 use super::units::{show_duration, show_size};
@@ -232,6 +234,8 @@ pub(in crate::config) mod root {
             "What is logged, and how.");
         KEYS = ("keys", Kind::Named(&super::CALLER), Fallback::Absent("none"),
             "The callers' API keys, by name.");
+        JWT = ("jwt", Kind::Named(&super::TOKENS), Fallback::Absent("none"),
+            "Who signs callers' tokens, by name.");
         HUB = ("hub", Kind::Table(&super::HUB), Fallback::Absent("all defaults"),
             "Bounds of all streams that are kept or shared.");
         TOPICS = ("topics", Kind::Each(&super::TOPIC_PATTERN, &super::TOPIC), Fallback::Absent("none"),

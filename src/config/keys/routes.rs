@@ -94,8 +94,8 @@ table! {
     ROUTE_RESPONSE_HEADERS = ("response_headers", Kind::Table(&HEADERS), Fallback::Absent("none"),
         "Headers removed and set on the way to the client, on answers that are relayed.");
     ROUTE_ALLOW = ("allow", Kind::List(1, &Kind::Text(&CALLER_NAME)), Fallback::Absent("everybody"),
-        "The keys whose holders are let in; everybody else is answered 401. The key a caller shows here is \
-         not sent to the upstream. Where some routes have `allow` and others do not, paths that backends \
+        "The callers that are let in: holders of these `keys`, and of tokens of these issuers (`jwt`); everybody \
+         else is answered 401. The key or token a caller shows here is not sent to the upstream. Where some routes have `allow` and others do not, paths that backends \
          read in different ways are answered 400 (docs/routing.md says which, and why).");
     ROUTE_KEY_IN = ("key_in", Kind::Table(&KEY_IN), Fallback::Absent("header fields alone"),
         "Where else a caller may show its key. Needs `allow`.");

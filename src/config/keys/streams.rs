@@ -181,7 +181,7 @@ table! {
 table! {
     /// `key_in` of a route.
     KEY_IN {
-        about: "Where else than in header fields a caller may show its key: an `EventSource` in a browser can set no \
+        about: "Where else than in header fields a caller may show its key or token: an `EventSource` in a browser can set no \
                 header. A query ends in the logs of whoever stands between: a cookie is better where there can be one. \
                 Neither is sent to the upstream.",
         example: "[routes.inbox]\npath = \"/inbox/{user}\"\npublish = \"user/{user}\"\nallow = [\"web\"]\n\n\

@@ -169,6 +169,8 @@ fn the_examples_of_the_reference_make_one_good_file() {
     let source = examples.join("\n");
     let env = Fixed::default()
         .variable("WEB_KEY", "web")
+        .variable("JWT_SECRET", "0123456789abcdef0123456789abcdef")
+        .file("accounts.json", include_str!("keys/jwks.json"))
         .file("secrets/anthropic", "secret\n");
     let config = parse(&source, "example.toml", &env).unwrap_or_else(|faults| panic!("{faults}"));
     assert_eq!(config.routes.len(), 7);

@@ -14,14 +14,20 @@ use http_body::Frame;
 use tokio::task::coop::unconstrained;
 use tokio::time::{Instant, Sleep};
 
+use super::gap;
+use crate::config::Dialect;
 use crate::delivery::{self, Encoding, Item};
-use crate::dialect::Ending;
+use crate::dialect::{BodyKind, Ending, Failure};
 use crate::hub::{End, Next, Subscription};
 use crate::relay::direct::Aborted;
+use crate::relay::error_frame::error_frame;
 use crate::relay::record::{Outcome, Record};
 
 /// The least time an EventSource waits before it comes back when it was sent away, and what is added by chance.
 const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(4));
+
+/// The time over which the readers are sent away before the process ends.
+pub(super) const SPREAD: Duration = Duration::from_secs(5);
 
 type HungUp = Pin<Box<dyn Future<Output = ()> + Send>>;
 
@@ -35,11 +41,12 @@ pub(in crate::relay) struct Terms {
     /// A heartbeat after so much silence.
     pub(in crate::relay) heartbeat: Option<Duration>,
     /// What a heartbeat is.
-    pub(in crate::relay) beat: &'static [u8],
+    pub(in crate::relay) beat: Bytes,
     /// When the subscription is over, whatever comes.
     pub(in crate::relay) until: Option<Instant>,
-    /// Whether events alone end it: an answer to a question, not a subscription that is come back to.
-    pub(in crate::relay) finite: bool,
+    /// How the end is told in band, where the stream is an answer to a question and not a subscription that is
+    /// come back to.
+    pub(in crate::relay) speaks: Option<(Dialect, BodyKind)>,
 }
 
 /// A subscription on its way to a client.
@@ -54,6 +61,8 @@ pub(in crate::relay) struct Watch {
     /// Bytes written past this body when it was last asked.
     seen: (u64, u64),
     hung_up: Option<HungUp>,
+    /// Whether the process is about to end, and the reader has to go.
+    sent_away: bool,
     /// Events handed out by this body.
     events: u64,
     record: Box<Record>,
@@ -69,13 +78,19 @@ enum State {
 
 impl std::fmt::Debug for Watch {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Watch").field("state", &self.state).finish_non_exhaustive()
+        f.debug_struct("Watch")
+            .field("state", &self.state)
+            .finish_non_exhaustive()
     }
 }
 
 impl Watch {
     /// Delivers `subscription` on `terms`.
-    pub(in crate::relay) fn new(subscription: Subscription, terms: Terms, record: Box<Record>) -> Self {
+    pub(in crate::relay) fn new(
+        subscription: Subscription,
+        terms: Terms,
+        record: Box<Record>,
+    ) -> Self {
         Self {
             subscription,
             terms,
@@ -84,6 +99,7 @@ impl Watch {
             beaten: Instant::now(),
             seen: (0, 0),
             hung_up: None,
+            sent_away: false,
             events: 0,
             record,
         }
@@ -108,8 +124,13 @@ impl Watch {
                 State::Aborting { .. } => return self.poll_abort(cx),
             }
             self.note_written();
+            self.note_drain();
             if self.record.socket().is_stopping() {
-                return self.send_away("the gateway ends");
+                self.sent_away = true;
+                match self.stop() {
+                    Some(bytes) => return self.hand_out(bytes),
+                    None => continue,
+                }
             }
             match self.subscription.poll_next(cx) {
                 Poll::Ready(next) => {
@@ -152,23 +173,14 @@ impl Watch {
                 }
                 self.events += entries.len() as u64;
                 self.count_events();
-                if self.terms.finite && self.subscription.is_over() {
+                if self.terms.speaks.is_some() && self.subscription.is_over() {
                     // With its last events the end goes out in the same write.
                     if let Some(Next::End(end)) = self.subscription.read() {
                         self.end(end);
                     }
                 }
             }
-            Next::Gap(gap) => {
-                if let Some(frame) = super::gap::frame(&gap) {
-                    let id = gap.id.to_string();
-                    let item = Item {
-                        id: &id,
-                        frame: &frame,
-                    };
-                    delivery::encode(self.terms.encoding, item, &mut bytes);
-                }
-            }
+            Next::Gap(missing) => gap::put(self.terms.encoding, &missing, &mut bytes),
             Next::End(end) => self.end(end),
             Next::Lagged => {
                 self.record.reason = Some("the client was too slow for what is kept".into());
@@ -188,27 +200,70 @@ impl Watch {
         };
     }
 
+    /// Ends what is left when the process does: an answer must not look whole.
+    fn stop(&mut self) -> Option<Bytes> {
+        const WHY: &str = "the gateway ends, and the time for running answers is over";
+        let Some((dialect, kind)) = self.terms.speaks else {
+            return self.send_away("the gateway ends");
+        };
+        let failure = Failure {
+            status: 504,
+            code: "gateway_stopping",
+            message: WHY,
+            request_id: self.record.id(),
+        };
+        let event = error_frame(dialect, kind, &failure).map(|frame| {
+            let id = self.subscription.id().to_string();
+            let item = Item {
+                id: &id,
+                frame: &frame,
+            };
+            let mut bytes = BytesMut::new();
+            delivery::encode(self.terms.encoding, item, &mut bytes);
+            bytes.freeze()
+        });
+        self.record.outcome = Outcome::Ended(Ending::Truncated);
+        self.record.reason = Some(format!("gateway_stopping: {WHY}").into());
+        self.state = match event {
+            Some(_) => State::Over,
+            None => State::Aborting { turned: false },
+        };
+        event
+    }
+
     /// Ends a subscription that its client will come back to, not all clients at once.
-    fn send_away(&mut self, why: &str) -> Poll<Option<Result<Frame<Bytes>, Aborted>>> {
+    fn send_away(&mut self, why: &str) -> Option<Bytes> {
         self.record.reason = Some(why.into());
         self.record.outcome = Outcome::Ended(Ending::Complete);
         self.state = State::Over;
-        if self.terms.encoding != Encoding::Sse {
-            return Poll::Ready(None);
+        if self.terms.encoding != Encoding::Sse || !self.sent_away {
+            return None;
         }
+        // Whoever was told a time by the publisher keeps to ours from now on; a new process may say otherwise.
         let retry = RETRY.0 + RETRY.1.mul_f64(fastrand::f64());
-        self.hand_out(format!("retry: {}\n\n", retry.as_millis()).into())
+        Some(format!("retry: {}\n\n", retry.as_millis()).into())
     }
 
     /// Takes into account what the herald wrote.
     fn note_written(&mut self) {
         let written = self.subscription.written();
         if written != self.seen {
-            self.record.add_bytes(usize::try_from(written.1 - self.seen.1).unwrap_or(0));
+            self.record
+                .add_bytes(usize::try_from(written.1 - self.seen.1).unwrap_or(0));
             self.seen = written;
             self.count_events();
             // When exactly is not known: the next heartbeat comes early rather than late.
         }
+    }
+
+    /// A subscription ends with the process, but not all of them at once.
+    fn note_drain(&mut self) {
+        if self.sent_away || self.terms.speaks.is_some() || !self.record.socket().is_draining() {
+            return;
+        }
+        self.sent_away = true;
+        let soon = Instant::now() + SPREAD.mul_f64(fastrand::f64());
+        self.terms.until = Some(self.terms.until.map_or(soon, |until| until.min(soon)));
     }
 
     fn count_events(&mut self) {
@@ -224,21 +279,24 @@ impl Watch {
         loop {
             let now = Instant::now();
             if self.terms.until.is_some_and(|until| until <= now) {
-                self.record.outcome = Outcome::Ended(Ending::Complete);
-                self.record.reason = Some("the subscription was as old as it may be".into());
-                self.state = State::Over;
-                return Poll::Ready(None);
+                let why = match self.sent_away {
+                    true => "the gateway ends",
+                    false => "the subscription was as old as it may be",
+                };
+                return Poll::Ready(self.send_away(why));
             }
             let beat = self.terms.heartbeat.map(|every| self.beaten + every);
             if beat.is_some_and(|beat| beat <= now) {
                 self.beaten = now;
                 self.record.heartbeats += 1;
-                return Poll::Ready(Some(Bytes::from_static(self.terms.beat)));
+                return Poll::Ready(Some(self.terms.beat.clone()));
             }
             let Some(due) = beat.into_iter().chain(self.terms.until).min() else {
                 return Poll::Pending;
             };
-            let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(due)));
+            let timer = self
+                .timer
+                .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(due)));
             if timer.deadline() > due || timer.is_elapsed() {
                 timer.as_mut().reset(due);
             }
