@@ -23,6 +23,8 @@ mod parking;
 mod reader;
 mod stream;
 mod subscription;
+#[cfg(test)]
+mod tests;
 
 pub use board::{NewEvent, Producer, PublishFault, Topics};
 pub use gap::{Gap, GapReason};
@@ -32,7 +34,8 @@ pub use stream::{End, Stream, StreamRules};
 pub use subscription::{From, Next, Subscription};
 
 use std::sync::Arc;
-use std::time::Instant;
+
+use tokio::time::Instant;
 
 use limits::Limits;
 use parking::Bell;
