@@ -16,7 +16,7 @@ use super::streams::Streams;
 use super::tail::{Cut, Tail, TailEnd};
 use crate::config::{OnLeave, ResolvedClocks};
 use crate::dialect::{
-    self, BodyKind, ClientEnd, Ending, Failure, TransportEnd, Verdict, Watcher, body_kind, judge,
+    BodyKind, ClientEnd, Ending, Failure, TransportEnd, Verdict, Watcher, body_kind, judge,
 };
 use crate::edge::{credentials, forwarded, hop};
 use crate::hub::{End, Stream};

@@ -18,6 +18,7 @@ mod refusals;
 mod routing;
 mod streams;
 mod tokens;
+mod topics;
 mod unbuffered;
 mod uploads;
 mod websocket;
