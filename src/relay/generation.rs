@@ -279,7 +279,7 @@ pub(super) async fn open(
     };
     match (state, arrival) {
         (Ok(State::Live(headers, kind)), _) => {
-            let offer = offer(&generation, &headers, kind, context.dialect);
+            let offer = offer(&generation, &headers, (kind, context.dialect), here);
             context.upgrade = None;
             let reading = Reading::plain(From::Count(0));
             delivering::deliver(context, subscription, reading, offer, record).await
@@ -434,7 +434,12 @@ fn start(
 }
 
 /// What the caller of a kept answer gets along with its events.
-fn offer(generation: &Generation, headers: &HeaderMap, kind: BodyKind, dialect: Dialect) -> Offer {
+fn offer(
+    generation: &Generation,
+    headers: &HeaderMap,
+    (kind, dialect): (BodyKind, Dialect),
+    here: &Here,
+) -> Offer {
     let mut headers = headers.clone();
     name_stream(&mut headers, generation);
     let encoding = match (kind, dialect) {
@@ -447,6 +452,7 @@ fn offer(generation: &Generation, headers: &HeaderMap, kind: BodyKind, dialect: 
         greeting: None,
         until: None,
         speaks: Some((dialect, kind)),
+        drain: here.streams.draining(),
         headers,
         encoding: Some(encoding),
     }
@@ -546,6 +552,7 @@ pub(super) async fn serve(
         greeting: None,
         until: None,
         speaks: Some((generation.dialect, generation.kind())),
+        drain: here.streams.draining(),
         headers,
         encoding: None,
     };

@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 
 from backend import Answer, Backend, Loop, Script
+from browsing import OpenPage, Page, open_page
+from cutter import Cutter
 from gateway import Gateway
 from nginx import Nginx
 from processes import NODE, Program, accepts, free_port, until
@@ -109,5 +111,27 @@ def serve(program: StartProgram) -> Callable[..., str]:
 
         until(up, f"{running.name} on port {port}")
         return f"http://127.0.0.1:{port}"
+
+    return start
+
+
+@pytest.fixture
+def browse(node: Callable[..., Program], tmp_path: Path) -> OpenPage:
+    """Opens a page in a fresh browser and starts a script there."""
+
+    def start(url: str, script: str, screenshot: Path | None = None) -> Page:
+        return open_page(node("browser.mjs", stdin=True), tmp_path, url, script, screenshot)
+
+    return start
+
+
+@pytest.fixture
+def cutter(loop: Loop, cleanup: contextlib.ExitStack) -> Callable[..., Cutter]:
+    """Starts proxies that cut connections to a port."""
+
+    def start(port: int, marker: str, **options: int) -> Cutter:
+        running = Cutter(loop, port, marker, **options)
+        cleanup.callback(running.close)
+        return running
 
     return start

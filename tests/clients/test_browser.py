@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import json
-import os
+import urllib.request
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 import recordings
 from backend import Backend, Ending, Exchange, Script
+from browsing import OpenPage
 from conftest import StartBackend, StartGateway
 from gateway import binary, event_route, model_route, status_of
-from processes import ROOT, Program, accepts, free_port, until
+from processes import LIMIT, ROOT, Program, accepts, free_port, until
+
+# What the demo page asks unless told otherwise.
+PROMPT = "What am I looking at?"
 
 BLANK = Script([b"<!doctype html><title>blank</title>"], content_type="text/html", framing="length")
 
@@ -53,66 +56,6 @@ FETCH = """
   } catch (error) { return { broken: error.name }; }
 })(%s)
 """
-
-
-class Page:
-    """A page in a browser of its own, and what its script says."""
-
-    def __init__(self, program: Program) -> None:
-        self._program = program
-        self.bytes = 0
-        """Bytes of bodies that the browser has received so far."""
-
-    def report(self) -> Any:
-        """The script's next report."""
-        return self._next("report")
-
-    def result(self) -> Any:
-        """What the script came to; it must have reported everything before."""
-        return self._next("result")
-
-    def wait_for_more_bytes(self, count: int) -> None:
-        """Waits until `count` further bytes have arrived, of which the script reports nothing."""
-        target = self.bytes + count
-        while self.bytes < target:
-            said = self._line()
-            assert "bytes" in said, said
-
-    def _next(self, kind: str) -> Any:
-        while True:
-            said = self._line()
-            if kind in said:
-                return said[kind]
-            assert "bytes" in said, f"expected a {kind}: {said}"
-
-    def _line(self) -> dict[str, Any]:
-        said = json.loads(self._program.read_until(b"\n"))
-        self.bytes += said.get("bytes", 0)
-        return said
-
-
-OpenPage = Callable[..., Page]
-
-
-@pytest.fixture
-def browse(node: Callable[..., Program], tmp_path: Path) -> OpenPage:
-    """Opens a page in a fresh browser and starts a script there."""
-
-    def start(url: str, script: str, screenshot: Path | None = None) -> Page:
-        program = node("browser.mjs", stdin=True)
-        job = {
-            "url": url,
-            "script": script,
-            "profile": str(tmp_path / f"profile-{free_port()}"),
-            "chromium": os.environ.get("CHROMIUM", "/usr/bin/chromium"),
-            "screenshot": str(screenshot) if screenshot else None,
-        }
-        assert program.process.stdin is not None
-        program.process.stdin.write(json.dumps(job).encode() + b"\n")
-        program.process.stdin.flush()
-        return Page(program)
-
-    return start
 
 
 def ticks(source: Backend) -> list[Exchange]:
@@ -249,9 +192,44 @@ DEMO_PAGE = """
 """
 
 
-def test_the_demo_page_shows_a_stream_and_its_times(
-    browse: OpenPage, program: Callable[..., Program]
-) -> None:
+# Cuts the connection after some tokens, comes back, and reads to the end.
+CUT_AND_BACK = """
+(async () => {
+  const at = (id) => document.getElementById(id);
+  const until = (condition) => new Promise((resolve) => {
+    const check = () => {
+      if (!condition()) return;
+      observer.disconnect();
+      resolve();
+    };
+    const observer = new MutationObserver(check);
+    observer.observe(document.body, { subtree: true, childList: true, characterData: true, attributes: true });
+    check();
+  });
+  const tokens = () => at("output").querySelectorAll(".token").length;
+  const over = () => at("start").hidden === false && at("stop").hidden;
+  if (%s) {
+    at("start").click();
+    await until(() => tokens() >= 5 && !at("cut").hidden);
+    at("cut").click();
+    await until(() => !at("back").hidden);
+    await report({ text: at("output").textContent, tokens: tokens(), watch: at("watch").href });
+    at("back").click();
+    await until(() => at("back").hidden);
+  }
+  await until(() => tokens() > 0 && over());
+  return {
+    text: at("output").textContent,
+    status: at("status").textContent.trim(),
+    error: at("error").hidden ? null : at("error-message").textContent,
+  };
+})()
+"""
+
+
+@pytest.fixture
+def demo(program: Callable[..., Program]) -> str:
+    """The URL of a gateway with the shipped configuration."""
     until(lambda: not accepts(9090), "port 9090, where the shipped configuration's admin listener goes, to be free")
     port = free_port()
     url = f"http://127.0.0.1:{port}"
@@ -264,11 +242,40 @@ def test_the_demo_page_shows_a_stream_and_its_times(
         return status_of(url) == 200
 
     until(up, "the demo page")
-    picture = ROOT / "target" / "clients" / "demo-page.png"
+    return url
+
+
+def picture_of(name: str) -> Path:
+    """Where a screenshot goes."""
+    picture = ROOT / "target" / "clients" / f"{name}.png"
     picture.parent.mkdir(parents=True, exist_ok=True)
-    shown = browse(url, DEMO_PAGE, screenshot=picture).result()
+    return picture
+
+
+def test_the_demo_page_shows_a_stream_and_its_times(browse: OpenPage, demo: str) -> None:
+    picture = picture_of("demo-page")
+    shown = browse(demo, DEMO_PAGE, screenshot=picture).result()
     assert shown["error"] is None
     assert len(shown["texts"]) > 3, "the answer grows before the reader's eyes"
     assert any(unit in shown["first"] for unit in ("ms", "s")), shown
     assert int(shown["count"].replace(",", "")) > 3, shown
     assert picture.stat().st_size > 10_000
+
+
+def test_the_demo_page_comes_back_to_an_answer_that_was_cut(browse: OpenPage, demo: str) -> None:
+    page = browse(demo, CUT_AND_BACK % "true", screenshot=picture_of("demo-back"))
+    cut = page.report()
+    watching = browse(cut["watch"], CUT_AND_BACK % "false", screenshot=picture_of("demo-watch"))
+    back, watched = page.result(), watching.result()
+
+    body = json.dumps({"model": "demo", "stream": True, "messages": [{"role": "user", "content": PROMPT}]})
+    headers = {"Content-Type": "application/json"}
+    ask = urllib.request.Request(f"{demo}/v1/chat/completions", body.encode(), headers)
+    with urllib.request.urlopen(ask, timeout=LIMIT) as answer:
+        whole = recordings.text_of("openai-chat", recordings.payloads_of(answer.read()))
+    assert len(cut["text"]) < len(whole)
+    assert whole.startswith(cut["text"])
+    for shown in (back, watched):
+        assert shown["error"] is None
+        assert shown["text"] == whole
+        assert shown["status"].startswith("Complete"), shown["status"]

@@ -122,7 +122,13 @@ async fn async_openai_reads_an_error_of_the_gateways_own() {
 
 /// `reqwest` as the transport of `eventsource-client`, whose own is another build of hyper.
 #[derive(Clone)]
-struct Reqwest(reqwest::Client);
+pub struct Reqwest(reqwest::Client);
+
+impl Reqwest {
+    pub fn new() -> Self {
+        Self(reqwest::Client::builder().no_proxy().build().unwrap())
+    }
+}
 
 impl HttpTransport for Reqwest {
     fn request(&self, request: http::Request<Option<bytes::Bytes>>) -> ResponseFuture {
@@ -144,7 +150,12 @@ impl HttpTransport for Reqwest {
             let (sender, receiver) = tokio::sync::mpsc::channel(1);
             tokio::spawn(async move {
                 let mut body = Pin::from(Box::new(answer.bytes_stream()));
-                while let Some(piece) = body.next().await {
+                loop {
+                    let piece = tokio::select! {
+                        piece = body.next() => piece,
+                        () = sender.closed() => return,
+                    };
+                    let Some(piece) = piece else { return };
                     if sender
                         .send(piece.map_err(TransportError::new))
                         .await
@@ -167,14 +178,13 @@ impl HttpTransport for Reqwest {
 async fn an_eventsource_reads_events_comes_back_and_names_the_last_id() {
     let backend = Backend::listen().await;
     let gateway = gateway(&backend, "heartbeat = \"50ms\"").await;
-    let transport = Reqwest(reqwest::Client::builder().no_proxy().build().unwrap());
     let delay = ReconnectOptions::reconnect(true)
         .delay(Duration::from_millis(20))
         .build();
     let client = ClientBuilder::for_url(&format!("http://{}{}", gateway.address, PLAIN.target))
         .unwrap()
         .reconnect(delay)
-        .build_with_transport(transport);
+        .build_with_transport(Reqwest::new());
     let mut events = client.stream();
     let reading = tokio::spawn(async move {
         let mut read = Vec::new();

@@ -6,6 +6,7 @@ mod chains;
 mod commands;
 mod connections;
 mod crates;
+mod cuts;
 mod demo;
 mod feed_sources;
 mod feeds;

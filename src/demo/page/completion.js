@@ -241,7 +241,7 @@ async function comeBack(run) {
 async function follow(run, asking, waiting) {
   $("error").hidden = true;
   output.hidden = false;
-  $("back").hidden = true;
+  swap($("back"), $("stop"));
   swap($("start"), $("stop"));
   output.classList.add("live");
   run.figures();
@@ -261,8 +261,8 @@ async function follow(run, asking, waiting) {
   }
   if (run.number !== completion.run) return;
   completion.abort = null;
-  $("cut").hidden = true;
-  $("back").hidden = !run.stream || run.markerSeen || run.abort.signal.aborted === false || !run.wasCut;
+  if (run.wasCut && !run.markerSeen) swap($("cut"), $("back"));
+  else $("cut").hidden = true;
   output.classList.remove("live");
   output.hidden = run.count === 0 && !$("error").hidden;
   swap($("stop"), $("start"));

@@ -14,10 +14,11 @@ use http_body::Frame;
 use tokio::task::coop::unconstrained;
 use tokio::time::{Instant, Sleep};
 
+use super::gap;
 use crate::config::Dialect;
 use crate::delivery::{self, Encoding, Item};
 use crate::dialect::{BodyKind, Ending, Failure};
-use crate::hub::{End, Next, Subscription};
+use crate::hub::{End, Next, Subscription, Written};
 use crate::relay::direct::Aborted;
 use crate::relay::error_frame::error_frame;
 use crate::relay::record::{Outcome, Record};
@@ -26,7 +27,7 @@ use crate::relay::record::{Outcome, Record};
 const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(4));
 
 /// The time over which the readers are sent away before the process ends.
-const SPREAD: Duration = Duration::from_secs(5);
+pub(super) const SPREAD: Duration = Duration::from_secs(5);
 
 type HungUp = Pin<Box<dyn Future<Output = ()> + Send>>;
 
@@ -40,7 +41,7 @@ pub(in crate::relay) struct Terms {
     /// A heartbeat after so much silence.
     pub(in crate::relay) heartbeat: Option<Duration>,
     /// What a heartbeat is.
-    pub(in crate::relay) beat: &'static [u8],
+    pub(in crate::relay) beat: Bytes,
     /// When the subscription is over, whatever comes.
     pub(in crate::relay) until: Option<Instant>,
     /// How the end is told in band, where the stream is an answer to a question and not a subscription that is
@@ -57,8 +58,8 @@ pub(in crate::relay) struct Watch {
     timer: Option<Pin<Box<Sleep>>>,
     /// When something was last handed out or written past.
     beaten: Instant,
-    /// Bytes written past this body when it was last asked.
-    seen: (u64, u64),
+    /// What was written past this body when it was last asked.
+    seen: Written,
     hung_up: Option<HungUp>,
     /// Whether the process is about to end, and the reader has to go.
     sent_away: bool,
@@ -96,7 +97,7 @@ impl Watch {
             state: State::Opening,
             timer: None,
             beaten: Instant::now(),
-            seen: (0, 0),
+            seen: Written::default(),
             hung_up: None,
             sent_away: false,
             events: 0,
@@ -179,16 +180,7 @@ impl Watch {
                     }
                 }
             }
-            Next::Gap(gap) => {
-                if let Some(frame) = super::gap::frame(&gap) {
-                    let id = gap.id.to_string();
-                    let item = Item {
-                        id: &id,
-                        frame: &frame,
-                    };
-                    delivery::encode(self.terms.encoding, item, &mut bytes);
-                }
-            }
+            Next::Gap(missing) => gap::put(self.terms.encoding, &missing, &mut bytes),
             Next::End(end) => self.end(end),
             Next::Lagged => {
                 self.record.reason = Some("the client was too slow for what is kept".into());
@@ -256,11 +248,12 @@ impl Watch {
     fn note_written(&mut self) {
         let written = self.subscription.written();
         if written != self.seen {
-            self.record
-                .add_bytes(usize::try_from(written.1 - self.seen.1).unwrap_or(0));
+            let bytes = written.bytes - self.seen.bytes;
+            self.record.add_bytes(usize::try_from(bytes).unwrap_or(0));
             self.seen = written;
             self.count_events();
-            // When exactly is not known: the next heartbeat comes early rather than late.
+            let last = Instant::now() - self.subscription.silence();
+            self.beaten = self.beaten.max(last);
         }
     }
 
@@ -275,7 +268,7 @@ impl Watch {
     }
 
     fn count_events(&mut self) {
-        self.record.set_events(self.events + self.seen.0);
+        self.record.set_events(self.events + self.seen.events);
     }
 
     /// What is due because there is nothing to read.
@@ -297,7 +290,7 @@ impl Watch {
             if beat.is_some_and(|beat| beat <= now) {
                 self.beaten = now;
                 self.record.heartbeats += 1;
-                return Poll::Ready(Some(Bytes::from_static(self.terms.beat)));
+                return Poll::Ready(Some(self.terms.beat.clone()));
             }
             let Some(due) = beat.into_iter().chain(self.terms.until).min() else {
                 return Poll::Pending;
