@@ -50,6 +50,7 @@ pub struct Running {
     pub admin: Option<SocketAddr>,
     ready: Arc<AtomicBool>,
     shutdown: watch::Sender<Shutdown>,
+    streams: Arc<Streams>,
     drain: Duration,
     threads: Vec<JoinHandle<()>>,
 }
@@ -96,6 +97,7 @@ pub fn start(config: Config) -> Result<Running, StartFault> {
         admin,
         ready: ready.clone(),
         shutdown,
+        streams: streams.clone(),
         drain: server.drain,
         threads: Vec::with_capacity(workers + 1),
     };
@@ -133,6 +135,7 @@ impl Running {
     pub fn stop(mut self) {
         self.ready.store(false, Ordering::Relaxed);
         self.shutdown.send_replace(Shutdown::Drain);
+        self.streams.drain();
         let limiter = Limiter::start(self.drain, self.shutdown.clone());
         // The last one serves operators, who may ask for as long as anything runs.
         let last = self.threads.pop();

@@ -1,11 +1,16 @@
-//! Delivery: bytes onto a client's connection, and what can be told of the client.
+//! Delivery: events and bytes onto a client's connection, and what can be told of the client.
 
+mod encode;
 mod heartbeat;
 mod outlet;
 mod socket;
-mod stub;
-pub use stub::*;
+mod transport;
+pub mod websocket;
 
+pub use encode::{
+    Encoding, Gap, Item, Reason, encode, gap, greeting, heartbeat, object, poll_body, prime,
+};
 pub use heartbeat::{Silence, SilenceClock};
 pub use outlet::{Direct, Framing, chunk};
 pub use socket::{ClientIo, Phase, Socket};
+pub use transport::{BadTransport, Transport, choose};

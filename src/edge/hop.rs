@@ -10,14 +10,6 @@ use http::header::{self, HeaderName, HeaderValue};
 
 use super::elements;
 
-/// Whether the client asks to switch to WebSocket (RFC 6455 §4.2.1).
-pub fn asks_for_websocket(headers: &HeaderMap) -> bool {
-    let named = |name, wanted: &[u8]| {
-        elements(headers, &name).any(|part| part.eq_ignore_ascii_case(wanted))
-    };
-    named(http::header::UPGRADE, b"websocket") && named(http::header::CONNECTION, b"upgrade")
-}
-
 /// What a request asked of this connection, for those who make the next one.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Hop {

@@ -4,30 +4,7 @@ use std::sync::Arc;
 
 use crate::sse::EventId;
 
-/// Why there is a gap.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum GapReason {
-    /// The events were evicted.
-    Evicted,
-    /// The id is of another epoch: of another stream, or from before a restart.
-    Epoch,
-    /// No event of this id is known.
-    Unknown,
-    /// The id is of an event that has not been.
-    Ahead,
-}
-
-impl GapReason {
-    /// The word that readers get.
-    pub fn word(self) -> &'static str {
-        match self {
-            Self::Evicted => "evicted",
-            Self::Epoch => "epoch",
-            Self::Unknown => "unknown",
-            Self::Ahead => "ahead",
-        }
-    }
-}
+pub use crate::delivery::Reason as GapReason;
 
 /// Events a cursor can no longer get.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -142,7 +142,7 @@ pub(super) async fn join(
     match state {
         Ok(State::Answered(answer)) => answer.give(&context, record),
         Ok(State::Live | State::Opening) => {
-            let offer = Offer::subscription(&context);
+            let offer = Offer::subscription(&context, here);
             delivering::deliver(context, subscription, reading, offer, record).await
         }
         // The source ended without a word: it can only have panicked.

@@ -193,6 +193,9 @@ impl Source<'_> {
         let end = tail
             .run(&mut reached.asked.answer.body, &clocks, started)
             .await;
+        if matches!(end, TailEnd::Over(Some(_))) && tail.is_lines() {
+            tail.finish();
+        }
         *last_id = tail.last_id;
         if !matches!(end, TailEnd::Over(_)) {
             tracing::info!(route = %self.template.route.config.name, ?end, "a feed's upstream dropped");

@@ -4,7 +4,7 @@
 //! same log: the first caller, one who comes back, the same request sent again, and those who may watch.
 
 use std::sync::Arc;
-use std::sync::Mutex;
+use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
 use dashmap::DashMap;
@@ -80,7 +80,7 @@ pub(super) struct Generation {
     /// What was asked.
     asked: Digest,
     /// The keys it is found by.
-    keys: Vec<Digest>,
+    keys: Mutex<Vec<Digest>>,
     pub(super) state: watch::Sender<State>,
     /// Told when its owner wants no more of it.
     pub(super) stop: watch::Sender<bool>,
@@ -96,6 +96,12 @@ impl Generation {
             .ended
             .lock()
             .unwrap_or_else(std::sync::PoisonError::into_inner) = Some(Instant::now());
+    }
+
+    fn keys(&self) -> MutexGuard<'_, Vec<Digest>> {
+        self.keys
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
     /// What its body is; an event stream while that is not known.
@@ -149,9 +155,27 @@ impl Generations {
 
     pub(super) fn forget(&self, generation: &Arc<Generation>) {
         self.by_id.remove(&generation.id);
-        for key in &generation.keys {
+        let keys = std::mem::take(&mut *generation.keys());
+        for key in keys {
             self.by_key
-                .remove_if(key, |_, known| Arc::ptr_eq(known, generation));
+                .remove_if(&key, |_, known| Arc::ptr_eq(known, generation));
+        }
+    }
+
+    /// The answer that is found by `key`.
+    fn known(&self, key: &Digest) -> Option<Arc<Generation>> {
+        self.by_key.get(key).map(|known| known.value().clone())
+    }
+
+    /// Has `generation` found by `key` too.
+    fn name(&self, generation: &Arc<Generation>, key: Option<Digest>) {
+        let Some(key) = key else { return };
+        generation.keys().push(key);
+        self.by_key.insert(key, generation.clone());
+        if !self.by_id.contains_key(&generation.id) {
+            // It was forgotten meanwhile, perhaps before it had this key.
+            self.by_key
+                .remove_if(&key, |_, known| Arc::ptr_eq(known, generation));
         }
     }
 
@@ -255,7 +279,7 @@ pub(super) async fn open(
     };
     match (state, arrival) {
         (Ok(State::Live(headers, kind)), _) => {
-            let offer = offer(&generation, &headers, kind, context.dialect);
+            let offer = offer(&generation, &headers, (kind, context.dialect), here);
             context.upgrade = None;
             let reading = Reading::plain(From::Count(0));
             delivering::deliver(context, subscription, reading, offer, record).await
@@ -284,67 +308,52 @@ fn find_or_open(mut order: Box<Order>, resume: &Resume, here: &Here) -> Result<F
     let generations = &here.streams.generations;
     let owner = auth::identity(order.principal.as_ref(), &order.parts.headers);
     let asked = fingerprint::asked(&order);
-    let named = order.parts.headers.remove(IDEMPOTENCY_KEY);
-    let named = named
+    let shown = order.parts.headers.remove(IDEMPOTENCY_KEY);
+    let named = shown
+        .as_ref()
         .map(|key| fingerprint::named(&order.route.config.name, owner.as_ref(), key.as_bytes()));
     let shared =
         (resume.dedupe && owner.is_some()).then(|| fingerprint::in_flight(&asked, owner.as_ref()));
-    let keys: Vec<Digest> = named.iter().chain(&shared).copied().collect();
-    let make =
-        |order: Box<Order>, keys: Vec<Digest>| make(order, resume, here, (owner, asked, keys));
-    let Some(first) = keys.first().copied() else {
-        return Ok(make(order, keys));
+    let asking = Asking { owner, asked };
+    if let Some(known) = named.and_then(|key| generations.known(&key)) {
+        return asking.attach(known, here);
+    }
+    if let Some(known) = shared.and_then(|key| generations.known(&key)) {
+        // Perhaps by another name than the one it is under way by.
+        generations.name(&known, named);
+        return asking.attach(known, here);
+    }
+    // Before any place is held: making room takes places of others.
+    let Some(stream) = place(resume, here) else {
+        order
+            .parts
+            .headers
+            .extend(shown.map(|key| (IDEMPOTENCY_KEY, key)));
+        return Ok(Found::Unkept(order));
     };
-    if let (Some(_), Some(shared)) = (named, shared)
-        && !generations.by_key.contains_key(&first)
-        && let Some(known) = generations
-            .by_key
-            .get(&shared)
-            .map(|known| known.value().clone())
-    {
-        // Another name for a request that is under way.
-        generations.by_key.insert(first, known.clone());
-        let subscription = known.stream.subscribe(here.worker, &From::Count(0));
-        return Ok(Found::Known(known, subscription));
-    }
-    // The place is held while it is filled, so that of two that come at once only one asks.
-    match generations.by_key.entry(first) {
-        Entry::Occupied(known) => {
-            let known = known.get().clone();
-            if known.asked != asked {
-                return Err(Refusal::new(
-                    StatusCode::UNPROCESSABLE_ENTITY,
-                    "idempotency_key_reused",
-                    "this `Idempotency-Key` was used for another request: take a new one",
-                ));
+    let begun = asking.begin(stream, &order, here);
+    let generation = begun.0.clone();
+    if let Some(first) = named.or(shared) {
+        // The place is held while it is filled, so that of two that come at once only one asks.
+        match generations.by_key.entry(first) {
+            Entry::Occupied(known) => return asking.attach(known.get().clone(), here),
+            Entry::Vacant(vacant) => {
+                generation.keys().push(first);
+                generations
+                    .by_id
+                    .insert(generation.id.clone(), generation.clone());
+                vacant.insert(generation.clone());
             }
-            let subscription = known.stream.subscribe(here.worker, &From::Count(0));
-            Ok(Found::Known(known, subscription))
         }
-        Entry::Vacant(place) => {
-            let found = make(order, keys);
-            if let Found::Opened(generation, ..) = &found {
-                place.insert(generation.clone());
-            } else {
-                drop(place);
-            }
-            if let (Found::Opened(generation, ..), Some(shared)) =
-                (&found, shared.filter(|key| *key != first))
-            {
-                generations.by_key.insert(shared, generation.clone());
-            }
-            Ok(found)
-        }
+        generations.name(&generation, shared.filter(|key| *key != first));
+    } else {
+        generations.by_id.insert(generation.id.clone(), generation);
     }
+    Ok(start(begun, order, resume, here))
 }
 
-fn make(
-    order: Box<Order>,
-    resume: &Resume,
-    here: &Here,
-    (owner, asked, keys): (Option<Digest>, Digest, Vec<Digest>),
-) -> Found {
-    let generations = &here.streams.generations;
+/// A place in the hub for one more answer, perhaps that of one that ended and that nobody reads.
+fn place(resume: &Resume, here: &Here) -> Option<Arc<Stream>> {
     let rules = StreamRules {
         history: resume.history,
         slow: Slow::Skip,
@@ -352,38 +361,72 @@ fn make(
         ids: Ids::Gateway,
     };
     let hub = &here.streams.hub;
-    let opened = hub
-        .open(rules)
-        .or_else(|full| match generations.make_room() {
-            true => hub.open(rules),
-            false => Err(full),
-        });
-    let Ok(stream) = opened else {
-        return Found::Unkept(order);
-    };
-    let generation = Arc::new(Generation {
-        id: new_id(),
-        stream,
-        route: order.route.clone(),
-        dialect: order.dialect,
-        owner,
-        asked,
-        keys,
-        state: watch::Sender::new(State::Opening),
-        stop: watch::Sender::new(false),
-        ended: Mutex::new(None),
+    let opened = hub.open(rules);
+    let opened = opened.or_else(|full| match here.streams.generations.make_room() {
+        true => hub.open(rules),
+        false => Err(full),
     });
-    generations
-        .by_id
-        .insert(generation.id.clone(), generation.clone());
-    // Before the source begins, or it would find nobody there.
-    let subscription = generation.stream.subscribe(here.worker, &From::Count(0));
+    opened.ok()
+}
+
+/// Who asks, and what.
+#[derive(Clone, Copy)]
+struct Asking {
+    owner: Option<Digest>,
+    asked: Digest,
+}
+
+impl Asking {
+    /// Reads an answer that is there.
+    fn attach(self, known: Arc<Generation>, here: &Here) -> Result<Found, Refusal> {
+        if known.asked != self.asked {
+            return Err(Refusal::new(
+                StatusCode::UNPROCESSABLE_ENTITY,
+                "idempotency_key_reused",
+                "this `Idempotency-Key` was used for another request: take a new one",
+            ));
+        }
+        let subscription = known.stream.subscribe(here.worker, &From::Count(0));
+        Ok(Found::Known(known, subscription))
+    }
+
+    /// Opens an answer. Nothing is asked yet: what is found by no key can still be let go.
+    fn begin(
+        self,
+        stream: Arc<Stream>,
+        order: &Order,
+        here: &Here,
+    ) -> (Arc<Generation>, Subscription) {
+        let generation = Arc::new(Generation {
+            id: new_id(),
+            stream,
+            route: order.route.clone(),
+            dialect: order.dialect,
+            owner: self.owner,
+            asked: self.asked,
+            keys: Mutex::default(),
+            state: watch::Sender::new(State::Opening),
+            stop: watch::Sender::new(false),
+            ended: Mutex::new(None),
+        });
+        // Before the source begins, or it would find nobody there.
+        let subscription = generation.stream.subscribe(here.worker, &From::Count(0));
+        (generation, subscription)
+    }
+}
+
+/// Has the source of a new answer ask for it. Its keys are set: the source may forget them at once.
+fn start(
+    (generation, subscription): (Arc<Generation>, Subscription),
+    order: Box<Order>,
+    resume: &Resume,
+    here: &Here,
+) -> Found {
     let (give, arrival) = oneshot::channel();
-    let on_leave = resume.on_leave;
     tokio::spawn(source::run(
         generation.clone(),
         order,
-        on_leave,
+        resume.on_leave,
         here.streams.clone(),
         give,
     ));
@@ -391,7 +434,12 @@ fn make(
 }
 
 /// What the caller of a kept answer gets along with its events.
-fn offer(generation: &Generation, headers: &HeaderMap, kind: BodyKind, dialect: Dialect) -> Offer {
+fn offer(
+    generation: &Generation,
+    headers: &HeaderMap,
+    (kind, dialect): (BodyKind, Dialect),
+    here: &Here,
+) -> Offer {
     let mut headers = headers.clone();
     name_stream(&mut headers, generation);
     let encoding = match (kind, dialect) {
@@ -404,6 +452,7 @@ fn offer(generation: &Generation, headers: &HeaderMap, kind: BodyKind, dialect: 
         greeting: None,
         until: None,
         speaks: Some((dialect, kind)),
+        drain: here.streams.draining(),
         headers,
         encoding: Some(encoding),
     }
@@ -503,6 +552,7 @@ pub(super) async fn serve(
         greeting: None,
         until: None,
         speaks: Some((generation.dialect, generation.kind())),
+        drain: here.streams.draining(),
         headers,
         encoding: None,
     };

@@ -8,6 +8,7 @@ use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep};
 
 use super::context::Reached;
+use super::error_frame::error_frame;
 use super::generation::{Generation, State};
 use super::order::{self, Order};
 use super::refusal::Refusal;
@@ -19,7 +20,7 @@ use crate::dialect::{
 };
 use crate::edge::{credentials, forwarded, hop};
 use crate::hub::{End, Stream};
-use crate::sse::{Frame, Lines, Splitter};
+use crate::sse::{Lines, Splitter};
 use crate::upstream::BodyEnd;
 
 /// Where an answer goes that is no stream.
@@ -133,9 +134,12 @@ impl Source<'_> {
             Ok(end) => told(&end),
             Err((code, message)) => (TransportEnd::Cut, code, message.to_owned()),
         };
-        let verdict = judge(transport, &watcher);
-        self.finish(verdict, code, &message);
+        let verdict = for_whole_events(judge(transport, &watcher));
         let whole = verdict.client == ClientEnd::Clean;
+        if whole && transport != TransportEnd::Cut {
+            tail.finish();
+        }
+        self.finish(verdict, code, &message);
         tracing::info!(
             route = %generation.route.config.name,
             stream = %generation.id,
@@ -157,8 +161,7 @@ impl Source<'_> {
             request_id: &generation.id,
         };
         let told = match verdict.client {
-            ClientEnd::ErrorEvent => dialect::error_event(generation.dialect, self.kind, &failure)
-                .and_then(|event| frame_of(&event, self.kind)),
+            ClientEnd::ErrorEvent => error_frame(generation.dialect, self.kind, &failure),
             ClientEnd::Clean | ClientEnd::Abort => None,
         };
         let abort = verdict.client != ClientEnd::Clean && told.is_none();
@@ -185,6 +188,16 @@ impl Source<'_> {
         headers.remove(http::header::CONTENT_LENGTH);
         headers
     }
+}
+
+/// The verdict for readers who never get part of an event: what comes next can always be told.
+fn for_whole_events(verdict: Verdict) -> Verdict {
+    let client = match (verdict.client, verdict.ending) {
+        (ClientEnd::Abort, Ending::Failed) => ClientEnd::Clean,
+        (ClientEnd::Abort, _) => ClientEnd::ErrorEvent,
+        (client, _) => client,
+    };
+    Verdict { client, ..verdict }
 }
 
 /// How the body ended, in the words of the endings, and in ours.
@@ -232,16 +245,4 @@ fn told(end: &TailEnd) -> (TransportEnd, &'static str, String) {
 
 fn truncated() -> String {
     "the upstream's answer ended before it was complete".to_owned()
-}
-
-/// The error event as a frame.
-fn frame_of(event: &[u8], kind: BodyKind) -> Option<Frame> {
-    let mut found = None;
-    let mut take = |block: crate::sse::Block| found = block.frame;
-    // It is small: no bound is reached.
-    let fed = match kind {
-        BodyKind::Ndjson => Lines::new(event.len()).feed(event, &mut take),
-        _ => Splitter::new(event.len()).feed(event, &mut take),
-    };
-    fed.ok().and(found)
 }

@@ -17,6 +17,7 @@ mod body;
 mod context;
 mod direct;
 mod early;
+mod error_frame;
 mod feed;
 mod feed_source;
 mod fingerprint;

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use tokio::sync::watch;
+
 use super::feed::Feeds;
 use super::generation::Generations;
 use crate::config::Config;
@@ -15,6 +17,7 @@ pub struct Streams {
     pub hub: Arc<Hub>,
     pub(super) feeds: Feeds,
     pub(super) generations: Generations,
+    drain: watch::Sender<bool>,
 }
 
 /// Where a request is served.
@@ -34,7 +37,17 @@ impl Streams {
             hub: Hub::new(&config.hub, rules, workers, metrics.hub.clone()),
             feeds: Feeds::default(),
             generations: Generations::default(),
+            drain: watch::Sender::new(false),
         })
+    }
+
+    /// The process is about to end: subscribers over WebSocket are sent away soon.
+    pub fn drain(&self) {
+        self.drain.send_replace(true);
+    }
+
+    pub(super) fn draining(&self) -> watch::Receiver<bool> {
+        self.drain.subscribe()
     }
 
     /// Lets go of what is too old. To be called about once a second.

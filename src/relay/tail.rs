@@ -92,12 +92,7 @@ impl Tail {
                 }
                 Some(Ok(Piece::Trailers(_))) => {}
                 Some(Err(reason)) => return TailEnd::Cut(reason),
-                None => {
-                    return match self.finish() {
-                        Ok(()) => TailEnd::Over(body.end()),
-                        Err(fault) => TailEnd::TooLarge(fault),
-                    };
-                }
+                None => return TailEnd::Over(body.end()),
             }
         }
     }
@@ -122,6 +117,25 @@ impl Tail {
         if let Some(watcher) = &mut self.watcher {
             watcher.feed(data);
         }
+        self.split(data)
+    }
+
+    /// Takes what came without its end for whole: the last line, or the last event without its blank line.
+    pub(super) fn finish(&mut self) {
+        let end: &[u8] = match &self.cut {
+            Cut::Events(_) => b"\n\n",
+            Cut::Lines(_) => b"\n",
+        };
+        // What is too large is not whole, and a closed stream wants no more.
+        let _ = self.split(end);
+    }
+
+    /// Whether its events are lines.
+    pub(super) fn is_lines(&self) -> bool {
+        matches!(self.cut, Cut::Lines(_))
+    }
+
+    fn split(&mut self, data: &[u8]) -> Result<(), TailEnd> {
         let mut open = true;
         let (stream, events) = (&self.stream, &mut self.events);
         let (last_id, retry) = (&mut self.last_id, &mut self.retry);
@@ -146,23 +160,5 @@ impl Tail {
         };
         fed.map_err(TailEnd::TooLarge)?;
         if open { Ok(()) } else { Err(TailEnd::Closed) }
-    }
-
-    /// A last line may have no end, and some model APIs leave out the last blank line; clients take both for whole.
-    fn finish(&mut self) -> Result<(), TooLarge> {
-        let (stream, events) = (&self.stream, &mut self.events);
-        let mut append = |block: Block| {
-            if let Some(frame) = block.frame {
-                *events += 1;
-                // A closed stream wants it no more.
-                let _ = stream.append(frame, None);
-            }
-        };
-        match &mut self.cut {
-            Cut::Lines(lines) => lines.finish(&mut append),
-            // Of a feed that is opened again, half an event is none.
-            Cut::Events(_) if self.watcher.is_none() => Ok(()),
-            Cut::Events(splitter) => splitter.finish(&mut append),
-        }
     }
 }

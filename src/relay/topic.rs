@@ -56,7 +56,7 @@ pub(super) async fn serve(
                     .topics()
                     .subscribe(here.worker, &topics, &reading.from);
             let subscription = subscribed.map_err(|full| Some(Refusal::full(&full)))?;
-            let mut offer = Offer::subscription(&context);
+            let mut offer = Offer::subscription(&context, here);
             // What a token lets its holder see ends with the token.
             offer.until = offer.until.into_iter().chain(expires).min();
             delivering::deliver(context, subscription, reading, offer, record).await

@@ -2,9 +2,7 @@
 
 use std::time::Duration;
 
-use crate::support::{
-    Ask, Backend, Client, Ended, Gateway, Peer, Reader, gateway, toml, until, wire,
-};
+use crate::support::{Ask, Backend, Ended, Gateway, Peer, Reader, gateway, toml, wire};
 
 /// Long enough for a connection to be seen that should not be there.
 const A_MOMENT: Duration = Duration::from_millis(300);

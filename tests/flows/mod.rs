@@ -13,6 +13,7 @@ mod feeds;
 mod fields;
 mod generations;
 mod heartbeat;
+mod kept;
 mod ordinary;
 mod refusals;
 mod routing;

@@ -14,18 +14,20 @@ use http_body::Frame;
 use tokio::task::coop::unconstrained;
 use tokio::time::{Instant, Sleep};
 
+use super::gap;
 use crate::config::Dialect;
 use crate::delivery::{self, Encoding, Item};
-use crate::dialect::{self, BodyKind, Ending, Failure};
+use crate::dialect::{BodyKind, Ending, Failure};
 use crate::hub::{End, Next, Subscription};
 use crate::relay::direct::Aborted;
+use crate::relay::error_frame::error_frame;
 use crate::relay::record::{Outcome, Record};
 
 /// The least time an EventSource waits before it comes back when it was sent away, and what is added by chance.
 const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(4));
 
 /// The time over which the readers are sent away before the process ends.
-const SPREAD: Duration = Duration::from_secs(5);
+pub(super) const SPREAD: Duration = Duration::from_secs(5);
 
 type HungUp = Pin<Box<dyn Future<Output = ()> + Send>>;
 
@@ -39,7 +41,7 @@ pub(in crate::relay) struct Terms {
     /// A heartbeat after so much silence.
     pub(in crate::relay) heartbeat: Option<Duration>,
     /// What a heartbeat is.
-    pub(in crate::relay) beat: &'static [u8],
+    pub(in crate::relay) beat: Bytes,
     /// When the subscription is over, whatever comes.
     pub(in crate::relay) until: Option<Instant>,
     /// How the end is told in band, where the stream is an answer to a question and not a subscription that is
@@ -178,16 +180,7 @@ impl Watch {
                     }
                 }
             }
-            Next::Gap(gap) => {
-                if let Some(frame) = super::gap::frame(&gap) {
-                    let id = gap.id.to_string();
-                    let item = Item {
-                        id: &id,
-                        frame: &frame,
-                    };
-                    delivery::encode(self.terms.encoding, item, &mut bytes);
-                }
-            }
+            Next::Gap(missing) => gap::put(self.terms.encoding, &missing, &mut bytes),
             Next::End(end) => self.end(end),
             Next::Lagged => {
                 self.record.reason = Some("the client was too slow for what is kept".into());
@@ -219,7 +212,16 @@ impl Watch {
             message: WHY,
             request_id: self.record.id(),
         };
-        let event = dialect::error_event(dialect, kind, &failure);
+        let event = error_frame(dialect, kind, &failure).map(|frame| {
+            let id = self.subscription.id().to_string();
+            let item = Item {
+                id: &id,
+                frame: &frame,
+            };
+            let mut bytes = BytesMut::new();
+            delivery::encode(self.terms.encoding, item, &mut bytes);
+            bytes.freeze()
+        });
         self.record.outcome = Outcome::Ended(Ending::Truncated);
         self.record.reason = Some(format!("gateway_stopping: {WHY}").into());
         self.state = match event {
@@ -287,7 +289,7 @@ impl Watch {
             if beat.is_some_and(|beat| beat <= now) {
                 self.beaten = now;
                 self.record.heartbeats += 1;
-                return Poll::Ready(Some(Bytes::from_static(self.terms.beat)));
+                return Poll::Ready(Some(self.terms.beat.clone()));
             }
             let Some(due) = beat.into_iter().chain(self.terms.until).min() else {
                 return Poll::Pending;

@@ -7,10 +7,11 @@ mod gap;
 mod poll;
 mod websocket;
 
-use bytes::Bytes;
-use http::header::CONTENT_TYPE;
+use bytes::{Bytes, BytesMut};
+use http::header::{CONTENT_TYPE, HOST, ORIGIN, SEC_WEBSOCKET_VERSION};
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Version};
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::body::Body;
@@ -19,12 +20,13 @@ use super::feed::LAST_EVENT_ID;
 use super::head::{finish, unbuffer};
 use super::record::Record;
 use super::refusal::Refusal;
-use crate::config::{Cors, Dialect, Greeting};
-use crate::delivery::{self, Encoding, Framing, Transport};
+use super::streams::Here;
+use crate::config::{Cors, Dialect, Greeting, Origins};
+use crate::delivery::{self, BadTransport, Encoding, Framing, Transport};
 use crate::dialect::{BodyKind, heartbeat};
-use crate::edge::hop;
 use crate::hub::{From, Outlet, Subscription};
 use crate::router::query_values;
+use crate::sse::Frame;
 
 pub(super) use body::{Terms, Watch};
 
@@ -33,14 +35,11 @@ pub(super) use body::{Terms, Watch};
 pub(super) struct Reading {
     pub(super) transport: Transport,
     pub(super) from: From,
-    /// The WebSocket key, where one is asked for.
-    key: Option<HeaderValue>,
-    origin_ok: OriginFields,
+    /// The fields that agree to a WebSocket, where one is asked for.
+    accepted: Option<HeaderMap>,
+    /// The fields by which a browser's origin is judged.
+    origin: HeaderMap,
 }
-
-/// The fields by which a browser's origin is judged.
-#[derive(Debug, Default)]
-struct OriginFields(HeaderMap);
 
 /// What the route gives along with the events.
 pub(super) struct Offer {
@@ -50,6 +49,8 @@ pub(super) struct Offer {
     pub(super) until: Option<Instant>,
     /// How its end is told in band, where it is an answer and not a subscription that is come back to.
     pub(super) speaks: Option<(Dialect, BodyKind)>,
+    /// Told when the process is about to end.
+    pub(super) drain: watch::Receiver<bool>,
     /// Fields of the answer's head besides ours.
     pub(super) headers: HeaderMap,
     /// How events are written, where it is not for the client to choose.
@@ -58,7 +59,7 @@ pub(super) struct Offer {
 
 impl Offer {
     /// What a route offers its subscribers.
-    pub(super) fn subscription(context: &Context) -> Self {
+    pub(super) fn subscription(context: &Context, here: &Here) -> Self {
         let route = &context.route.config;
         Self {
             greeting: route.greeting.clone(),
@@ -66,6 +67,7 @@ impl Offer {
                 .max_age
                 .map(|age| Instant::now() + age.mul_f64(1.0 - fastrand::f64() / 5.0)),
             speaks: None,
+            drain: here.streams.draining(),
             headers: HeaderMap::new(),
             encoding: None,
         }
@@ -78,8 +80,8 @@ impl Reading {
         Self {
             transport: Transport::Sse,
             from,
-            key: None,
-            origin_ok: OriginFields::default(),
+            accepted: None,
+            origin: HeaderMap::new(),
         }
     }
 
@@ -90,12 +92,16 @@ impl Reading {
     /// A [`Refusal`] where that is contradictory, or cannot be had.
     pub(super) fn of(parts: &Parts) -> Result<Self, Refusal> {
         let query = parts.uri.query();
-        let upgrade = hop::asks_for_websocket(&parts.headers);
+        let upgrade = delivery::websocket::is_upgrade(&parts.headers);
         let named = query_values(query, "transport").into_iter().next();
         let transport = delivery::choose(named.as_deref(), &parts.headers, upgrade)
-            .map_err(|bad| Refusal::new(bad.status(), "bad_transport", bad.to_string()))?;
+            .map_err(|bad| unavailable(&bad))?;
+        let accepted = match transport {
+            Transport::WebSocket => Some(upgraded(parts)?),
+            _ => None,
+        };
         let mut origin = HeaderMap::new();
-        for name in [http::header::ORIGIN, http::header::HOST] {
+        for name in [ORIGIN, HOST] {
             if let Some(value) = parts.headers.get(&name) {
                 origin.insert(name, value.clone());
             }
@@ -103,10 +109,32 @@ impl Reading {
         Ok(Self {
             transport,
             from: from(parts)?,
-            key: parts.headers.get(http::header::SEC_WEBSOCKET_KEY).cloned(),
-            origin_ok: OriginFields(origin),
+            accepted,
+            origin,
         })
     }
+}
+
+/// The fields that agree to a WebSocket.
+fn upgraded(parts: &Parts) -> Result<HeaderMap, Refusal> {
+    let accepted = delivery::websocket::accept(&parts.method, parts.version, &parts.headers);
+    accepted.map_err(|bad| {
+        let refusal = Refusal::new(bad.status(), "bad_websocket", bad.to_string());
+        let version = bad.headers().remove(SEC_WEBSOCKET_VERSION);
+        match version {
+            Some(version) => refusal.with(SEC_WEBSOCKET_VERSION, version),
+            None => refusal,
+        }
+    })
+}
+
+fn unavailable(bad: &BadTransport) -> Refusal {
+    let status = match bad {
+        BadTransport::Unknown(_) => StatusCode::BAD_REQUEST,
+        BadTransport::NoUpgrade => StatusCode::UPGRADE_REQUIRED,
+        BadTransport::NotAcceptable => StatusCode::NOT_ACCEPTABLE,
+    };
+    Refusal::new(status, "bad_transport", bad.to_string())
 }
 
 /// Where a client wants to go on: the header field first, as a browser sends it by itself.
@@ -186,7 +214,7 @@ fn stream(
     let mut headers = offer.headers;
     headers
         .entry(CONTENT_TYPE)
-        .or_insert(HeaderValue::from_static(encoding.content_type()));
+        .or_insert(HeaderValue::from_static(content_type(encoding)));
     unbuffer(&mut headers);
     finish(&mut headers, context, &record);
     let body = if context.method == Method::HEAD {
@@ -211,9 +239,10 @@ fn stream(
                 offer.speaks.is_some(),
             ),
             heartbeat: context.route.config.heartbeat,
+            // Clients that bear no ids may bear no comments either: the dialect knows.
             beat: match encoding {
-                Encoding::Sse | Encoding::SsePlain => heartbeat(context.dialect),
-                Encoding::Data | Encoding::Ndjson => b"\n",
+                Encoding::SsePlain => Bytes::from_static(heartbeat(context.dialect)),
+                _ => delivery::heartbeat(encoding),
             },
             until: offer.until,
             speaks: offer.speaks,
@@ -225,6 +254,14 @@ fn stream(
     Ok(response)
 }
 
+/// The media type of a body that goes on.
+fn content_type(encoding: Encoding) -> &'static str {
+    match encoding {
+        Encoding::Sse | Encoding::SsePlain => "text/event-stream",
+        Encoding::Data | Encoding::Ndjson => "application/x-ndjson",
+    }
+}
+
 /// What comes before the first event: the id to come back with, and the greeting.
 fn opening(
     subscription: &Subscription,
@@ -232,27 +269,27 @@ fn opening(
     greeting: Option<&Greeting>,
     finite: bool,
 ) -> Bytes {
-    let mut bytes = Vec::new();
+    let mut bytes = BytesMut::new();
     if encoding == Encoding::Sse && !finite {
         bytes.extend_from_slice(&delivery::prime(&subscription.id().to_string()));
     }
-    if let Some(greeting) = greeting {
-        bytes.extend_from_slice(&delivery::greeting(
-            encoding,
-            greeting.event.as_deref(),
-            &greeting.data,
-        ));
+    let greeting = greeting.and_then(|greeting| {
+        // Its name was checked with the configuration.
+        Frame::new(greeting.event.as_deref(), &greeting.data, None).ok()
+    });
+    if let Some(frame) = greeting {
+        delivery::greeting(encoding, &frame, &mut bytes);
     }
-    bytes.into()
+    bytes.freeze()
 }
 
 /// Whether a page of this origin may open a WebSocket here.
 fn is_welcome(reading: &Reading, cors: Option<&Cors>) -> bool {
-    delivery::origin_allowed(&reading.origin_ok.0, |origin| {
-        match cors.map(|cors| &cors.origins) {
-            None => false,
-            Some(crate::config::Origins::Any) => true,
-            Some(crate::config::Origins::List(list)) => list.contains(origin),
-        }
-    })
+    let is_listed = |origin: &HeaderValue| match cors.map(|cors| &cors.origins) {
+        None => false,
+        Some(Origins::Any) => true,
+        Some(Origins::List(list)) => list.contains(origin),
+    };
+    let host = reading.origin.get(HOST).and_then(|host| host.to_str().ok());
+    delivery::websocket::origin_allowed(&reading.origin, is_listed, host.unwrap_or_default())
 }

@@ -68,17 +68,16 @@ fn render(subscription: &Subscription, found: Option<Next>) -> (bytes::Bytes, u6
         }
         Some(Next::Gap(gap)) => {
             ids.push(gap.id.to_string());
-            frames.extend(gap::frame(&gap));
+            frames.push(gap::frame(&gap));
         }
         Some(Next::End(_)) => closed = true,
         Some(Next::Lagged) | None => {}
     }
-    let items: Vec<_> = ids
-        .iter()
-        .zip(&frames)
-        .map(|(id, frame)| Item { id, frame })
-        .collect();
+    let items = ids.iter().zip(&frames);
+    let items = items.map(|(id, frame)| Item { id, frame });
     let cursor = subscription.id().to_string();
-    let events = items.len() as u64;
-    (delivery::poll_body(&items, &cursor, closed), events)
+    (
+        delivery::poll_body(items, &cursor, closed),
+        frames.len() as u64,
+    )
 }
