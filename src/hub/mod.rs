@@ -23,16 +23,19 @@ mod parking;
 mod reader;
 mod stream;
 mod subscription;
+#[cfg(test)]
+mod tests;
 
 pub use board::{NewEvent, Producer, PublishFault, Topics};
 pub use gap::{Gap, GapReason};
 pub use limits::{Full, StreamSlot};
-pub use reader::Outlet;
+pub use reader::{Outlet, Written};
 pub use stream::{End, Stream, StreamRules};
 pub use subscription::{From, Next, Subscription};
 
 use std::sync::Arc;
-use std::time::Instant;
+
+use tokio::time::Instant;
 
 use limits::Limits;
 use parking::Bell;

@@ -1,0 +1,6 @@
+//! Readers under every interleaving that proptest thinks of: a run without holes, or a gap that says what is missing.
+
+mod stage;
+mod stream;
+mod threads;
+mod topics;
