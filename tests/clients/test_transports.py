@@ -123,7 +123,7 @@ def long_poll(url: str) -> Iterator[Event]:
 
 def websocket(url: str) -> Iterator[Event]:
     """Over a WebSocket, with `websockets`."""
-    with connect(url.replace("http:", "ws:"), open_timeout=LIMIT) as socket:
+    with connect(url.replace("http:", "ws:"), open_timeout=LIMIT, max_queue=None) as socket:
         while True:
             try:
                 message = socket.recv(LIMIT)
