@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::Shared;
 use super::beginning::Beginning;
@@ -16,6 +16,7 @@ use crate::config::{Ids, Slow};
 use crate::sse::{Epoch, EventId};
 use crate::store::Entry;
 use prometheus_client::metrics::gauge::Gauge;
+use tokio::time::Instant;
 
 /// Most bytes handed out at once.
 pub(super) const BATCH: usize = 64 * 1024;
