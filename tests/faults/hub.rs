@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use crate::support::api::CHAT;
 use crate::support::client::Answer;
-use crate::support::{Ask, Backend, Client, Ended, Gateway, Reader, toml, until, wire, within};
+use crate::support::{Ask, Backend, Client, Ended, Gateway, Reader, toml, wire, within};
 
 /// Topics for everybody.
 const OPEN: &str = r#"
