@@ -184,7 +184,7 @@ impl<'s> Round<'s> {
         let bytes = match outlet.framing {
             Framing::Bare => plain.freeze(),
             Framing::Chunked => {
-                let mut framed = BytesMut::with_capacity(size + 16);
+                let mut framed = BytesMut::new();
                 delivery::chunk(&plain, &mut framed);
                 framed.freeze()
             }

@@ -1,5 +1,6 @@
 //! Readers under every interleaving that proptest thinks of: a run without holes, or a gap that says what is missing.
 
+mod direct;
 mod stage;
 mod stream;
 mod threads;
