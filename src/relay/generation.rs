@@ -79,6 +79,8 @@ pub(super) struct Generation {
     owner: Option<Digest>,
     /// What was asked.
     asked: Digest,
+    /// What identical requests find it by while it runs.
+    in_flight: Digest,
     /// The keys it is found by.
     keys: Mutex<Vec<Digest>>,
     pub(super) state: watch::Sender<State>,
@@ -181,7 +183,7 @@ impl Generations {
 
     /// What is identical to it is asked anew from now on.
     pub(super) fn no_longer_in_flight(&self, generation: &Arc<Generation>) {
-        self.by_key.remove_if(&in_flight(generation), |_, known| {
+        self.by_key.remove_if(&generation.in_flight, |_, known| {
             Arc::ptr_eq(known, generation)
         });
     }
@@ -203,10 +205,6 @@ impl Generations {
     fn find(&self, id: &str) -> Option<Arc<Generation>> {
         self.by_id.get(id).map(|entry| entry.value().clone())
     }
-}
-
-fn in_flight(generation: &Generation) -> Digest {
-    fingerprint::in_flight(&generation.asked, generation.owner.as_ref())
 }
 
 /// Whether the answer to `order` is to be kept: a question whose answer is a stream.
@@ -308,13 +306,18 @@ fn find_or_open(mut order: Box<Order>, resume: &Resume, here: &Here) -> Result<F
     let generations = &here.streams.generations;
     let owner = auth::identity(order.principal.as_ref(), &order.parts.headers);
     let asked = fingerprint::asked(&order);
+    let asker = fingerprint::asker(owner.as_ref(), &order.parts.headers);
+    let in_flight = fingerprint::in_flight(&asked, asker.as_ref());
     let shown = order.parts.headers.remove(IDEMPOTENCY_KEY);
     let named = shown
         .as_ref()
-        .map(|key| fingerprint::named(&order.route.config.name, owner.as_ref(), key.as_bytes()));
-    let shared =
-        (resume.dedupe && owner.is_some()).then(|| fingerprint::in_flight(&asked, owner.as_ref()));
-    let asking = Asking { owner, asked };
+        .map(|key| fingerprint::named(&order.route.config.name, asker.as_ref(), key.as_bytes()));
+    let shared = (resume.dedupe && owner.is_some()).then_some(in_flight);
+    let asking = Asking {
+        owner,
+        asked,
+        in_flight,
+    };
     if let Some(known) = named.and_then(|key| generations.known(&key)) {
         return asking.attach(known, here);
     }
@@ -374,6 +377,7 @@ fn place(resume: &Resume, here: &Here) -> Option<Arc<Stream>> {
 struct Asking {
     owner: Option<Digest>,
     asked: Digest,
+    in_flight: Digest,
 }
 
 impl Asking {
@@ -404,6 +408,7 @@ impl Asking {
             dialect: order.dialect,
             owner: self.owner,
             asked: self.asked,
+            in_flight: self.in_flight,
             keys: Mutex::default(),
             state: watch::Sender::new(State::Opening),
             stop: watch::Sender::new(false),
@@ -544,6 +549,9 @@ pub(super) async fn serve(
     let context = Context::of(&mut order);
     let subscription = generation.stream.subscribe(here.worker, &reading.from);
     if subscription.is_over() && matches!(reading.transport, Transport::Sse | Transport::Ndjson) {
+        if generation.stream.end().is_some_and(|end| end.abort) {
+            return Err(Some(Refusal::broken_off()));
+        }
         return no_content_for(&context, record);
     }
     let mut headers = HeaderMap::new();

@@ -56,9 +56,7 @@ pub(super) async fn serve(
                     .topics()
                     .subscribe(here.worker, &topics, &reading.from);
             let subscription = subscribed.map_err(|full| Some(Refusal::full(&full)))?;
-            let mut offer = Offer::subscription(&context, here);
-            // What a token lets its holder see ends with the token.
-            offer.until = offer.until.into_iter().chain(expires).min();
+            let offer = Offer::subscription(&context, here, expires);
             delivering::deliver(context, subscription, reading, offer, record).await
         }
         _ => Err(Some(wrong_method(&route, &order.parts.method))),
@@ -205,8 +203,10 @@ fn render(
             TopicPiece::Taken { source, rest } => (source, *rest),
         };
         let values = taken(source, route, parts, principal)?;
+        // A token says who its holder is, and never asks for a pattern: a `*` there would be everybody.
+        let patterns = route.patterns && !matches!(source, TopicSource::Claim(_));
         for value in &values {
-            check_taken(value, rest, route.patterns)?;
+            check_taken(value, rest, patterns)?;
         }
         names = names
             .iter()

@@ -11,6 +11,7 @@
 mod clocks;
 mod process;
 mod requests;
+mod sharing;
 mod upstreams;
 
 use crate::support::api::{CHAT, PLAIN};

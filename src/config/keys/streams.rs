@@ -114,7 +114,9 @@ table! {
         "Whether callers with different credentials share. Nothing that tells one caller from another is then sent \
          to the upstream: neither keys nor cookies.");
     SHARE_KEY_HEADERS = ("key_headers", Kind::List(0, &Kind::Text(&HEADER_NAME)), Fallback::Absent("none"),
-        "Request headers on which the upstream's answer depends: requests that differ in one of them do not share.");
+        "Request headers on which the upstream's answer depends: requests that differ in one of them do not share. Any \
+         other field of a reader that could tell it from another is not sent to the upstream, but for its \
+         credentials, which tell streams apart by themselves.");
     SHARE_IDS = ("ids", Kind::Choice(IDS), Fallback::Text(IDS[0]),
         "Whose ids readers see. `gateway`: every event has one, and it never repeats. `backend`: the upstream's own \
          where an event has one; such an id is found again only while its event is kept.");

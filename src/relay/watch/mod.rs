@@ -58,14 +58,16 @@ pub(super) struct Offer {
 }
 
 impl Offer {
-    /// What a route offers its subscribers.
-    pub(super) fn subscription(context: &Context, here: &Here) -> Self {
+    /// What a route offers its subscribers. What a token lets its holder see ends with the token, when it
+    /// `expires`.
+    pub(super) fn subscription(context: &Context, here: &Here, expires: Option<Instant>) -> Self {
         let route = &context.route.config;
+        let oldest = route
+            .max_age
+            .map(|age| Instant::now() + age.mul_f64(1.0 - fastrand::f64() / 5.0));
         Self {
             greeting: route.greeting.clone(),
-            until: route
-                .max_age
-                .map(|age| Instant::now() + age.mul_f64(1.0 - fastrand::f64() / 5.0)),
+            until: oldest.into_iter().chain(expires).min(),
             speaks: None,
             drain: here.streams.draining(),
             headers: HeaderMap::new(),
@@ -238,7 +240,12 @@ fn stream(
                 offer.greeting.as_ref(),
                 offer.speaks.is_some(),
             ),
-            heartbeat: context.route.config.heartbeat,
+            // Whoever expects an object on each line bears no empty one.
+            heartbeat: context
+                .route
+                .config
+                .heartbeat
+                .filter(|_| encoding != Encoding::Data),
             // Clients that bear no ids may bear no comments either: the dialect knows.
             beat: match encoding {
                 Encoding::SsePlain => Bytes::from_static(heartbeat(context.dialect)),
@@ -246,6 +253,7 @@ fn stream(
             },
             until: offer.until,
             speaks: offer.speaks,
+            whole: offer.encoding.is_some(),
         };
         Body::watched(Watch::new(subscription, terms, record))
     };

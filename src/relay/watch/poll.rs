@@ -40,7 +40,10 @@ pub(super) async fn answer(
             () = stopped(&socket) => None,
         };
     }
-    let (body, events) = render(&subscription, found);
+    if matches!(&found, Some(Next::End(end)) if end.abort) {
+        return Err(Some(Refusal::broken_off()));
+    }
+    let (body, events) = render(&mut subscription, found);
     let mut record = record.take().ok_or(None)?;
     record.status = Some(StatusCode::OK);
     record.set_events(events);
@@ -55,8 +58,10 @@ pub(super) async fn answer(
 }
 
 /// The document, and how many events it holds.
-fn render(subscription: &Subscription, found: Option<Next>) -> (bytes::Bytes, u64) {
-    let mut closed = subscription.is_over();
+fn render(subscription: &mut Subscription, found: Option<Next>) -> (bytes::Bytes, u64) {
+    // An answer that is not whole is not closed: whoever asks on is told.
+    let mut closed =
+        subscription.is_over() && !matches!(subscription.read(), Some(Next::End(end)) if end.abort);
     let mut ids = Vec::new();
     let mut frames = Vec::new();
     match found {
