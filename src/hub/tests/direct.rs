@@ -17,7 +17,9 @@ use super::stage::{bounds, frame, history};
 use crate::config::{History, Ids, Slow, Start, Topic, TopicPattern, TopicRules};
 use crate::delivery::{self, ClientIo, Encoding, Framing, Item, Socket};
 use crate::dialect::Ending;
-use crate::hub::{End, From, Hub, NewEvent, Next, Outlet, Stream, StreamRules, Subscription};
+use futures_util::FutureExt;
+
+use crate::hub::{End, From, Hub, Next, Outlet, Stream, StreamRules, Subscription, Unnumbered};
 use crate::metrics::HubSeries;
 
 /// More than the kernel takes for a client that does not read.
@@ -67,7 +69,7 @@ async fn deliver(mut subscription: Subscription, outlet: Outlet) -> u64 {
         io.write_all(b"0\r\n\r\n").await.unwrap();
     }
     io.shutdown().await.unwrap();
-    subscription.written().0
+    subscription.written().events
 }
 
 /// All that a client gets, once it may begin to read.
@@ -192,12 +194,13 @@ fn publish(hub: Arc<Hub>) -> std::thread::JoinHandle<()> {
         let mut published = 0;
         while published < PUBLISHED {
             let count = (published % 3 + 1).min(PUBLISHED - published);
-            let events = (published..).take(count).map(|number| NewEvent {
+            let events = (published..).take(count).map(|number| Unnumbered {
                 frame: frame(&number.to_string(), 10),
                 alias: None,
             });
             let topic = &topics[published / 5 % 2];
-            hub.topics().publish(topic, events.collect(), None).unwrap();
+            let taken = hub.topics().publish(topic, events.collect(), None);
+            taken.now_or_never().unwrap().unwrap();
             published += count;
             std::thread::yield_now();
         }

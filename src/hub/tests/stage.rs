@@ -34,12 +34,15 @@ impl Counter {
     }
 }
 
+/// A herald on its rounds.
+type Running = Pin<Box<dyn Future<Output = ()>>>;
+
 /// A hub, a herald for each worker, and a clock that stands.
 pub(super) struct Stage {
     runtime: Runtime,
     pub(super) hub: Arc<Hub>,
     pub(super) series: HubSeries,
-    heralds: Vec<(Pin<Box<dyn Future<Output = ()>>>, Arc<Counter>)>,
+    heralds: Vec<(Running, Arc<Counter>)>,
 }
 
 impl Stage {

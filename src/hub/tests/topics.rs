@@ -299,7 +299,7 @@ impl Play {
         match start {
             _ if self.crowded => BTreeSet::new(),
             Start::Live => BTreeSet::new(),
-            Start::Latest => wanted.filter_map(|name| of(name).last()).collect(),
+            Start::Latest => wanted.filter_map(|name| of(name).next_back()).collect(),
             Start::Oldest => wanted.flat_map(of).collect(),
         }
     }
