@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::header::{ETAG, IF_NONE_MATCH};
+use http::header::{CONTENT_ENCODING, ETAG, IF_NONE_MATCH};
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri};
 use tokio::time::{Instant, sleep};
 
@@ -215,7 +215,10 @@ impl Source<'_> {
             BodyKind::Sse => Some(Cut::Events(Splitter::new(most))),
             BodyKind::Ndjson => Some(Cut::Lines(Lines::new(most))),
             // A text of known length is a document; one without is a log that goes on.
-            _ if body.remaining().is_none() && essence(&head.headers) == Some("text/plain") => {
+            _ if body.remaining().is_none()
+                && essence(&head.headers) == Some("text/plain")
+                && !head.headers.contains_key(CONTENT_ENCODING) =>
+            {
                 Some(Cut::Lines(Lines::new(most)))
             }
             _ => None,

@@ -336,7 +336,7 @@ fn find_or_open(mut order: Box<Order>, resume: &Resume, here: &Here) -> Result<F
     };
     let begun = asking.begin(stream, &order, here);
     let generation = begun.0.clone();
-    if let Some(first) = named.or(shared) {
+    if let Some(first) = shared.or(named) {
         // The place is held while it is filled, so that of two that come at once only one asks.
         match generations.by_key.entry(first) {
             Entry::Occupied(known) => return asking.attach(known.get().clone(), here),
@@ -348,7 +348,7 @@ fn find_or_open(mut order: Box<Order>, resume: &Resume, here: &Here) -> Result<F
                 vacant.insert(generation.clone());
             }
         }
-        generations.name(&generation, shared.filter(|key| *key != first));
+        generations.name(&generation, named.filter(|key| *key != first));
     } else {
         generations.by_id.insert(generation.id.clone(), generation);
     }
