@@ -17,7 +17,7 @@ use super::stream::{Stream, StreamRules};
 use super::subscription::{self, From, Subscription};
 use crate::config::{Ids, Topic, TopicPattern, TopicRules};
 use crate::sse::{Epoch, EventId};
-use crate::store::{Store, StoreFault, StreamKey, Tail, Unnumbered};
+use crate::store::{Store, StoreFault, StreamKey, Tail, Unnumbered, cost_of};
 
 /// How long the answer to a producer's key is known, in milliseconds.
 const PRODUCER_MS: u64 = 10 * 60 * 1000;
@@ -298,7 +298,8 @@ impl Tails {
     /// The stream of `topic`, with room for `events`.
     fn prepare(&self, topic: &Topic, events: &[Unnumbered]) -> Result<Arc<Stream>, Full> {
         let stream = self.stream(&mut lock(&self.board), topic)?;
-        stream.make_room(events.iter().map(|event| event.frame.len()).sum())?;
+        let cost = |event: &Unnumbered| cost_of(&event.frame, event.alias.as_deref());
+        stream.make_room(events.iter().map(cost).sum())?;
         Ok(stream)
     }
 
