@@ -87,7 +87,7 @@ struct Sheet {
 const PUBLISHED: [(u64, u64); 2] = [(1_000, 20), (5_000, 200)];
 const WARM_UP_MS: u64 = 1_000;
 /// Who takes part in `smoke`.
-const SMOKE_HUBS: &[Hub] = &[Hub::Writer];
+const SMOKE_HUBS: &[Hub] = &[Hub::Writer, Hub::Deltaway];
 const SMOKE: Size = Size {
     subscribers: 20,
     every_ms: 20,

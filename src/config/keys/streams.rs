@@ -50,10 +50,13 @@ table! {
         "Where kept answers are found: `GET PATH/ID` goes on reading one. Only taken from the routes where one of \
          them has `resume`; no other route may then lie there.");
     HUB_STREAMS = ("streams", Kind::Count(1, 10_000_000), Fallback::Count(10_000),
-        "Streams at once: shared connections, kept answers and topics. Where there is no room for another, a \
-         request that needs one is answered 503.");
+        "Streams at once: shared connections, kept answers and topics. Where there is no room for another, what \
+         nobody reads makes room: the topic that was used longest ago, the answer that ended longest ago. If there \
+         is none, a request that needs a stream is answered 503, and an answer is passed on without being kept.");
     HUB_BYTES = ("bytes", Kind::Size(1 << 20, 1 << 44), Fallback::Size(256 << 20),
-        "Bytes of events kept, over all streams. Beyond it the oldest events go.");
+        "Bytes of events kept, over all streams. Beyond it the older events go, first of streams that nobody \
+         reads, then of those that keep most; the newest of each stays. A publication for which that is not \
+         enough is answered 503.");
     HUB_EVENT = ("event", Kind::Size(1 << 10, 1 << 30), Fallback::Size(1 << 20),
         "Largest single event. A larger one that is published is answered 413; one of an upstream ends its \
          stream as broken. At most `bytes`.");
