@@ -207,21 +207,6 @@ impl Generations {
     }
 }
 
-/// Whether the answer to `order` is to be kept: a question whose answer is a stream.
-pub(super) fn is_kept(order: &Order, events: bool) -> bool {
-    let stream = order.facts.as_ref().and_then(|facts| facts.stream);
-    let streams = match order.dialect {
-        // Streams unless told otherwise.
-        Dialect::Ollama => stream != Some(false),
-        Dialect::Gemini => order.parts.uri.path().ends_with("streamGenerateContent"),
-        _ => events && stream != Some(false),
-    };
-    order.route.config.resume.is_some()
-        && order.parts.method == Method::POST
-        && streams
-        && order.kept.is_some()
-}
-
 /// How a request comes by its answer.
 enum Found {
     /// By reading one that is there.
@@ -252,9 +237,11 @@ pub(super) async fn open(
     };
     open.enter(&order.route, 0);
     let socket = open.socket().clone();
+    socket.limit_stall(order::clocks_of(&order.route, 0, order.dialect).stall);
+    let early = order::early_head(&order);
     let mut context = Context::of(&mut order);
     let found = find_or_open(order, resume, here).map_err(Some)?;
-    let (generation, subscription, arrival) = match found {
+    let (generation, subscription, mut arrival) = match found {
         Found::Known(generation, subscription) => (generation, subscription, None),
         Found::Opened(generation, subscription, arrival) => {
             (generation, subscription, Some(arrival))
@@ -274,6 +261,11 @@ pub(super) async fn open(
         state = answered => state,
         () = socket.clone().hung_up() => return Err(None),
         () = order::stopped(&socket) => return Err(Some(Refusal::stopping())),
+        () = early => {
+            // Whatever comes is told in the stream from now on.
+            arrival = None;
+            Ok(State::Live(Arc::default(), BodyKind::Sse))
+        }
     };
     match (state, arrival) {
         (Ok(State::Live(headers, kind)), _) => {

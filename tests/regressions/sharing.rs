@@ -223,3 +223,35 @@ async fn r34_a_claim_is_never_a_pattern() {
     assert_eq!(refused.status(), 400);
     assert_eq!(refused.json()["error"]["code"], "bad_topic");
 }
+
+/// 35. A route that keeps its answers sent no head before the upstream's, whatever `early_head` said.
+#[tokio::test]
+async fn r35_a_kept_answer_has_an_early_head_too() {
+    let backend = Backend::listen().await;
+    let route = "resume = true\nearly_head = \"50ms\"\nheartbeat = \"50ms\"";
+    let gateway = gateway(&backend, route).await;
+    let ask = CHAT.ask();
+
+    let mut reader = Reader::answered(gateway.asking(&ask).await).await;
+    assert_eq!(reader.head.status(), 200);
+    let there = format!("/streams/{}", reader.head.get("deltaway-stream").unwrap());
+    let mut second = Reader::open(&gateway, &Ask::get(&there)).await;
+    let (mut peer, _) = backend.request().await;
+    peer.send(head("text/event-stream")).await;
+    peer.chunk(CHAT.whole()).await;
+    peer.send(wire::LAST).await;
+    for reader in [&mut reader, &mut second] {
+        let (events, ended) = reader.rest().await;
+        assert_eq!(events.last().unwrap().data, "[DONE]");
+        assert_eq!(ended, Ended::LastChunk(vec![]));
+    }
+
+    let mut reader = Reader::answered(gateway.asking(&ask).await).await;
+    assert_eq!(reader.head.status(), 200);
+    let (mut peer, _) = backend.request().await;
+    peer.send(wire::json(429, "{}")).await;
+    let (events, _) = reader.rest().await;
+    assert_eq!(events.len(), 1, "{events:?}");
+    assert!(CHAT.is_error(format!("data: {}\n\n", events[0].data).as_bytes()));
+    assert!(events[0].data.contains("429"), "{events:?}");
+}
