@@ -8,7 +8,9 @@ use ring::hmac;
 use serde_json::{Value, json};
 
 use crate::support::api::{CHAT, OLLAMA};
-use crate::support::{Ask, Backend, Client, Ended, Gateway, Peer, Reader, gateway, toml, wire};
+use crate::support::{
+    Ask, Backend, Client, Ended, Gateway, Peer, Reader, gateway, toml, wire, within,
+};
 
 const SECRET: &str = "a secret that is long enough for SHA-256";
 
@@ -254,4 +256,32 @@ async fn r35_a_kept_answer_has_an_early_head_too() {
     assert_eq!(events.len(), 1, "{events:?}");
     assert!(CHAT.is_error(format!("data: {}\n\n", events[0].data).as_bytes()));
     assert!(events[0].data.contains("429"), "{events:?}");
+}
+
+/// 36. Answers that had ended, and that nobody read, held all the room there is until their time was over: a
+/// running one lost its own events for them, and nothing could be published.
+#[tokio::test]
+async fn r36_answers_that_ended_make_room_for_what_comes() {
+    let backend = Backend::listen().await;
+    let hub = "[hub]\nbytes = \"1MiB\"\nevent = \"128KiB\"\n\
+               [routes.inbox]\npath = \"/inbox\"\npublish = \"a\"\n";
+    let gateway = Gateway::start(&(toml(&backend.url(), "resume = true") + hub)).await;
+    let (reader, mut peer, _) = begun(&gateway, &backend, &CHAT.ask()).await;
+    let there = format!("/streams/{}", reader.head.get("deltaway-stream").unwrap());
+    let mut reader = reader;
+    let event = CHAT.events[1].replace("lo", &"l".repeat(100_000));
+    peer.pour(&wire::chunk(event), 10).await;
+    peer.chunk([CHAT.finish, CHAT.marker].concat()).await;
+    peer.send(wire::LAST).await;
+    reader.rest().await;
+    reader.leave();
+    within("the answer to make room", async {
+        let mut look = tokio::time::interval(Duration::from_millis(50));
+        while gateway.fetch(&Ask::get(&there)).await.status() != 404 {
+            look.tick().await;
+        }
+    })
+    .await;
+    let event = Ask::post("/inbox", "x".repeat(100_000));
+    assert_eq!(gateway.fetch(&event).await.status(), 200);
 }
