@@ -36,6 +36,9 @@ pub(super) const DELTAWAY_STREAM: HeaderName = HeaderName::from_static("deltaway
 /// Names a request that is sent again (draft-ietf-httpapi-idempotency-key-header).
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
+/// Most keys of one answer; a request with a further one reads it, and that key is not remembered.
+const MOST_KEYS: usize = 64;
+
 /// An id nobody guesses: from the system's own source of chance, since an id may be all that protects an answer.
 fn new_id() -> StreamId {
     let mut bits = [0; 16];
@@ -172,7 +175,12 @@ impl Generations {
     /// Has `generation` found by `key` too.
     fn name(&self, generation: &Arc<Generation>, key: Option<Digest>) {
         let Some(key) = key else { return };
-        generation.keys().push(key);
+        let mut keys = generation.keys();
+        if keys.len() == MOST_KEYS {
+            return;
+        }
+        keys.push(key);
+        drop(keys);
         self.by_key.insert(key, generation.clone());
         if !self.by_id.contains_key(&generation.id) {
             // It was forgotten meanwhile, perhaps before it had this key.

@@ -4,8 +4,12 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use futures_util::StreamExt;
 use ring::hmac;
 use serde_json::{Value, json};
+use tokio::net::TcpStream;
+use tokio_tungstenite::client_async;
+use tokio_tungstenite::tungstenite::Message;
 
 use crate::support::api::{CHAT, OLLAMA};
 use crate::support::{
@@ -284,4 +288,52 @@ async fn r36_answers_that_ended_make_room_for_what_comes() {
     .await;
     let event = Ask::post("/inbox", "x".repeat(100_000));
     assert_eq!(gateway.fetch(&event).await.status(), 200);
+}
+
+/// 37. A WebSocket was closed on a client that had only listened for as long as its upstream may be silent,
+/// though it would have answered a ping.
+#[tokio::test]
+async fn r37_a_websocket_is_kept_for_who_answers_pings() {
+    let backend = Backend::listen().await;
+    let route = "share = true\nheartbeat = \"300ms\"\nclocks = { idle = \"100ms\" }";
+    let gateway = gateway(&backend, route).await;
+    let stream = TcpStream::connect(gateway.address).await.unwrap();
+    let opening = client_async(format!("ws://{}/x", gateway.address), stream);
+    let (_peer, opened) = tokio::join!(
+        async {
+            let (mut peer, _) = backend.request().await;
+            peer.send(head("text/event-stream")).await;
+            peer
+        },
+        within("the WebSocket", opening)
+    );
+    let (mut socket, _) = opened.unwrap();
+    for _ in 0..3 {
+        let message = within("a ping", socket.next()).await;
+        assert!(matches!(message, Some(Ok(Message::Ping(_)))), "{message:?}");
+    }
+}
+
+/// 38. Every key that a request under way was sent again with was remembered, without a bound.
+#[tokio::test]
+async fn r38_an_answer_is_found_by_so_many_keys_and_no_more() {
+    let backend = Backend::listen().await;
+    let gateway = gateway(&backend, "resume = true\ndedupe = true").await;
+    let ask = |key: usize| {
+        CHAT.ask()
+            .field("Authorization: Bearer a")
+            .field(&format!("Idempotency-Key: {key}"))
+    };
+    let (mut reader, mut peer, _) = begun(&gateway, &backend, &ask(0)).await;
+    for key in 1..80 {
+        Reader::open(&gateway, &ask(key)).await.leave();
+    }
+    peer.chunk(CHAT.whole()).await;
+    peer.send(wire::LAST).await;
+    reader.rest().await;
+    let place = |reader: &Reader| reader.head.get("deltaway-stream").map(str::to_owned);
+    let early = Reader::open(&gateway, &ask(50)).await;
+    assert_eq!(place(&early), place(&reader));
+    let (late, _peer, _) = begun(&gateway, &backend, &ask(79)).await;
+    assert_ne!(place(&late), place(&reader));
 }
