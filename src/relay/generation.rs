@@ -36,6 +36,9 @@ pub(super) const DELTAWAY_STREAM: HeaderName = HeaderName::from_static("deltaway
 /// Names a request that is sent again (draft-ietf-httpapi-idempotency-key-header).
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
+/// Most keys of one answer; a request with a further one reads it, and that key is not remembered.
+const MOST_KEYS: usize = 64;
+
 /// An id nobody guesses: from the system's own source of chance, since an id may be all that protects an answer.
 fn new_id() -> StreamId {
     let mut bits = [0; 16];
@@ -172,7 +175,12 @@ impl Generations {
     /// Has `generation` found by `key` too.
     fn name(&self, generation: &Arc<Generation>, key: Option<Digest>) {
         let Some(key) = key else { return };
-        generation.keys().push(key);
+        let mut keys = generation.keys();
+        if keys.len() == MOST_KEYS {
+            return;
+        }
+        keys.push(key);
+        drop(keys);
         self.by_key.insert(key, generation.clone());
         if !self.by_id.contains_key(&generation.id) {
             // It was forgotten meanwhile, perhaps before it had this key.
@@ -189,7 +197,7 @@ impl Generations {
     }
 
     /// Forgets the answer that ended longest ago and that nobody reads; whether there was one.
-    fn make_room(&self) -> bool {
+    pub(super) fn make_room(&self) -> bool {
         let oldest = self
             .by_id
             .iter()
@@ -205,21 +213,6 @@ impl Generations {
     fn find(&self, id: &str) -> Option<Arc<Generation>> {
         self.by_id.get(id).map(|entry| entry.value().clone())
     }
-}
-
-/// Whether the answer to `order` is to be kept: a question whose answer is a stream.
-pub(super) fn is_kept(order: &Order, events: bool) -> bool {
-    let stream = order.facts.as_ref().and_then(|facts| facts.stream);
-    let streams = match order.dialect {
-        // Streams unless told otherwise.
-        Dialect::Ollama => stream != Some(false),
-        Dialect::Gemini => order.parts.uri.path().ends_with("streamGenerateContent"),
-        _ => events && stream != Some(false),
-    };
-    order.route.config.resume.is_some()
-        && order.parts.method == Method::POST
-        && streams
-        && order.kept.is_some()
 }
 
 /// How a request comes by its answer.
@@ -252,9 +245,11 @@ pub(super) async fn open(
     };
     open.enter(&order.route, 0);
     let socket = open.socket().clone();
+    socket.limit_stall(order::clocks_of(&order.route, 0, order.dialect).stall);
+    let early = order::early_head(&order);
     let mut context = Context::of(&mut order);
     let found = find_or_open(order, resume, here).map_err(Some)?;
-    let (generation, subscription, arrival) = match found {
+    let (generation, subscription, mut arrival) = match found {
         Found::Known(generation, subscription) => (generation, subscription, None),
         Found::Opened(generation, subscription, arrival) => {
             (generation, subscription, Some(arrival))
@@ -274,6 +269,11 @@ pub(super) async fn open(
         state = answered => state,
         () = socket.clone().hung_up() => return Err(None),
         () = order::stopped(&socket) => return Err(Some(Refusal::stopping())),
+        () = early => {
+            // Whatever comes is told in the stream from now on.
+            arrival = None;
+            Ok(State::Live(Arc::default(), BodyKind::Sse))
+        }
     };
     match (state, arrival) {
         (Ok(State::Live(headers, kind)), _) => {
@@ -364,6 +364,7 @@ fn place(resume: &Resume, here: &Here) -> Option<Arc<Stream>> {
         ids: Ids::Gateway,
     };
     let hub = &here.streams.hub;
+    while hub.is_crowded() && here.streams.generations.make_room() {}
     let opened = hub.open(rules);
     let opened = opened.or_else(|full| match here.streams.generations.make_room() {
         true => hub.open(rules),

@@ -69,13 +69,44 @@ fn pass(
     give: Arrival,
 ) {
     streams.generations.forget(generation);
-    // The caller may have left.
-    let _ = give.send(what);
+    let end = match give.send(what) {
+        Ok(()) => End {
+            ending: Ending::Complete,
+            abort: false,
+        },
+        // The caller has left, or was sent a head already.
+        Err(what) => refuse(generation, what),
+    };
     generation.state.send_replace(State::Passed);
-    generation.ended(End {
-        ending: Ending::Complete,
-        abort: false,
-    });
+    generation.ended(end);
+}
+
+/// Tells who reads the stream already that there is none.
+fn refuse(generation: &Generation, what: Result<Reached, Refusal>) -> End {
+    let (status, code, message) = match what {
+        Ok(reached) => {
+            let status = reached.asked.answer.head.status;
+            let message = format!("the upstream answered {status} instead of an event stream");
+            (status, "upstream_refused", message)
+        }
+        Err(refusal) => (refusal.status, refusal.code, refusal.message),
+    };
+    let failure = Failure {
+        status: status.as_u16(),
+        code,
+        message: &message,
+        request_id: &generation.id,
+    };
+    let told = error_frame(generation.dialect, BodyKind::Sse, &failure);
+    let abort = told.is_none();
+    if let Some(frame) = told {
+        // Only this task closes the stream.
+        let _ = generation.stream.append(frame, None);
+    }
+    End {
+        ending: Ending::Failed,
+        abort,
+    }
 }
 
 /// Ends when nobody reads any more, for as long as `on_leave` says.

@@ -4,11 +4,17 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use futures_util::StreamExt;
 use ring::hmac;
 use serde_json::{Value, json};
+use tokio::net::TcpStream;
+use tokio_tungstenite::client_async;
+use tokio_tungstenite::tungstenite::Message;
 
 use crate::support::api::{CHAT, OLLAMA};
-use crate::support::{Ask, Backend, Client, Ended, Gateway, Peer, Reader, gateway, toml, wire};
+use crate::support::{
+    Ask, Backend, Client, Ended, Gateway, Peer, Reader, gateway, toml, wire, within,
+};
 
 const SECRET: &str = "a secret that is long enough for SHA-256";
 
@@ -222,4 +228,112 @@ async fn r34_a_claim_is_never_a_pattern() {
     let refused = gateway.fetch(&ask("*")).await;
     assert_eq!(refused.status(), 400);
     assert_eq!(refused.json()["error"]["code"], "bad_topic");
+}
+
+/// 35. A route that keeps its answers sent no head before the upstream's, whatever `early_head` said.
+#[tokio::test]
+async fn r35_a_kept_answer_has_an_early_head_too() {
+    let backend = Backend::listen().await;
+    let route = "resume = true\nearly_head = \"50ms\"\nheartbeat = \"50ms\"";
+    let gateway = gateway(&backend, route).await;
+    let ask = CHAT.ask();
+
+    let mut reader = Reader::answered(gateway.asking(&ask).await).await;
+    assert_eq!(reader.head.status(), 200);
+    let there = format!("/streams/{}", reader.head.get("deltaway-stream").unwrap());
+    let mut second = Reader::open(&gateway, &Ask::get(&there)).await;
+    let (mut peer, _) = backend.request().await;
+    peer.send(head("text/event-stream")).await;
+    peer.chunk(CHAT.whole()).await;
+    peer.send(wire::LAST).await;
+    for reader in [&mut reader, &mut second] {
+        let (events, ended) = reader.rest().await;
+        assert_eq!(events.last().unwrap().data, "[DONE]");
+        assert_eq!(ended, Ended::LastChunk(vec![]));
+    }
+
+    let mut reader = Reader::answered(gateway.asking(&ask).await).await;
+    assert_eq!(reader.head.status(), 200);
+    let (mut peer, _) = backend.request().await;
+    peer.send(wire::json(429, "{}")).await;
+    let (events, _) = reader.rest().await;
+    assert_eq!(events.len(), 1, "{events:?}");
+    assert!(CHAT.is_error(format!("data: {}\n\n", events[0].data).as_bytes()));
+    assert!(events[0].data.contains("429"), "{events:?}");
+}
+
+/// 36. Answers that had ended, and that nobody read, held all the room there is until their time was over: a
+/// running one lost its own events for them, and nothing could be published.
+#[tokio::test]
+async fn r36_answers_that_ended_make_room_for_what_comes() {
+    let backend = Backend::listen().await;
+    let hub = "[hub]\nbytes = \"1MiB\"\nevent = \"128KiB\"\n\
+               [routes.inbox]\npath = \"/inbox\"\npublish = \"a\"\n";
+    let gateway = Gateway::start(&(toml(&backend.url(), "resume = true") + hub)).await;
+    let (reader, mut peer, _) = begun(&gateway, &backend, &CHAT.ask()).await;
+    let there = format!("/streams/{}", reader.head.get("deltaway-stream").unwrap());
+    let mut reader = reader;
+    let event = CHAT.events[1].replace("lo", &"l".repeat(100_000));
+    peer.pour(&wire::chunk(event), 10).await;
+    peer.chunk([CHAT.finish, CHAT.marker].concat()).await;
+    peer.send(wire::LAST).await;
+    reader.rest().await;
+    reader.leave();
+    within("the answer to make room", async {
+        let mut look = tokio::time::interval(Duration::from_millis(50));
+        while gateway.fetch(&Ask::get(&there)).await.status() != 404 {
+            look.tick().await;
+        }
+    })
+    .await;
+    let event = Ask::post("/inbox", "x".repeat(100_000));
+    assert_eq!(gateway.fetch(&event).await.status(), 200);
+}
+
+/// 37. A WebSocket was closed on a client that had only listened for as long as its upstream may be silent,
+/// though it would have answered a ping.
+#[tokio::test]
+async fn r37_a_websocket_is_kept_for_who_answers_pings() {
+    let backend = Backend::listen().await;
+    let route = "share = true\nheartbeat = \"300ms\"\nclocks = { idle = \"100ms\" }";
+    let gateway = gateway(&backend, route).await;
+    let stream = TcpStream::connect(gateway.address).await.unwrap();
+    let opening = client_async(format!("ws://{}/x", gateway.address), stream);
+    let (_peer, opened) = tokio::join!(
+        async {
+            let (mut peer, _) = backend.request().await;
+            peer.send(head("text/event-stream")).await;
+            peer
+        },
+        within("the WebSocket", opening)
+    );
+    let (mut socket, _) = opened.unwrap();
+    for _ in 0..3 {
+        let message = within("a ping", socket.next()).await;
+        assert!(matches!(message, Some(Ok(Message::Ping(_)))), "{message:?}");
+    }
+}
+
+/// 38. Every key that a request under way was sent again with was remembered, without a bound.
+#[tokio::test]
+async fn r38_an_answer_is_found_by_so_many_keys_and_no_more() {
+    let backend = Backend::listen().await;
+    let gateway = gateway(&backend, "resume = true\ndedupe = true").await;
+    let ask = |key: usize| {
+        CHAT.ask()
+            .field("Authorization: Bearer a")
+            .field(&format!("Idempotency-Key: {key}"))
+    };
+    let (mut reader, mut peer, _) = begun(&gateway, &backend, &ask(0)).await;
+    for key in 1..80 {
+        Reader::open(&gateway, &ask(key)).await.leave();
+    }
+    peer.chunk(CHAT.whole()).await;
+    peer.send(wire::LAST).await;
+    reader.rest().await;
+    let place = |reader: &Reader| reader.head.get("deltaway-stream").map(str::to_owned);
+    let early = Reader::open(&gateway, &ask(50)).await;
+    assert_eq!(place(&early), place(&reader));
+    let (late, _peer, _) = begun(&gateway, &backend, &ask(79)).await;
+    assert_ne!(place(&late), place(&reader));
 }

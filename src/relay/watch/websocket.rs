@@ -22,10 +22,12 @@ use crate::hub::{Next, Subscription};
 use crate::relay::body::Body;
 use crate::relay::context::Context;
 use crate::relay::head::finish;
-use crate::relay::order::clocks_of;
 use crate::relay::record::{Outcome, Record};
 use crate::relay::refusal::Refusal;
 use crate::sse::Frame;
+
+/// A client that answers none of so many pings is gone.
+const PINGS: u32 = 3;
 
 type Drained = Pin<Box<dyn Future<Output = ()> + Send>>;
 
@@ -52,9 +54,11 @@ pub(super) fn answer(
     let mut record = record.take().ok_or(None)?;
     finish(&mut headers, &context, &record);
     record.status = Some(StatusCode::SWITCHING_PROTOCOLS);
+    // How long the upstream may be silent says nothing of the client, which is asked.
+    let ping = context.route.config.heartbeat;
     let clocks = Clocks {
-        ping: context.route.config.heartbeat,
-        silence: clocks_of(&context.route, 0, context.dialect).idle,
+        ping,
+        silence: ping.map(|ping| ping.saturating_mul(PINGS)),
     };
     let counted = Arc::new(Counted::default());
     let source = Texts {
