@@ -97,16 +97,20 @@ const SMOKE: Size = Size {
 
 const LAYOUT: Layout = Layout {
     metrics: &[
-        metric("cpu_per_delivery_us", "CPU per delivery, us", ""),
+        metric(
+            "cpu_per_delivery_us",
+            "CPU per delivery, us",
+            "≤ 0.8 of nchan",
+        ),
         metric("last_p50_us", "last subscriber p50, us", ""),
-        metric("last_p99_us", "last subscriber p99, us", ""),
+        metric("last_p99_us", "last subscriber p99, us", "≤ 1 of nchan"),
         metric("delivery_p50_us", "every delivery p50, us", ""),
         metric("delivery_p99_us", "every delivery p99, us", ""),
         metric("kb_per_subscriber", "KB per subscriber at rest", ""),
         metric(
             "kb_per_subscriber_after",
             "KB per subscriber at the end",
-            "",
+            "≤ 20",
         ),
         metric("deliveries_per_second", "deliveries per s", ""),
         metric("wrong_deliveries", "lost, repeated, out of order", "0"),
