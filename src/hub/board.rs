@@ -1,9 +1,10 @@
 //! Topics: streams with a name, numbered together.
 //!
-//! One numbering for all topics makes an id say how far a reader of any set of them has come. An event gets its
-//! number and its place in the log under one lock, and the *watermark* rises after that: whoever reads up to
-//! the watermark has missed nothing below it.
+//! One numbering for all topics makes an id say how far a reader of any set of them has come. The store gives the
+//! numbers and hands the events back in their order; each goes into its topic's log, and the *watermark* rises after
+//! that: whoever reads up to the watermark has missed nothing below it.
 
+use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::Duration;
@@ -17,7 +18,8 @@ use super::reader::Reader;
 use super::stream::{Stream, StreamRules};
 use super::subscription::{self, From, Subscription};
 use crate::config::{Ids, Topic, TopicPattern, TopicRules};
-use crate::sse::{Epoch, EventId, Frame};
+use crate::sse::{Epoch, EventId};
+use crate::store::{Store, StoreFault, StreamKey, Tail, Unnumbered};
 
 /// How long the answer to a producer's key is known, in milliseconds.
 const PRODUCER_MS: u64 = 10 * 60 * 1000;
@@ -26,29 +28,33 @@ const PRODUCERS: usize = 100_000;
 /// Most forgotten topics whose last event is known of each; beyond it, only of all together.
 const FORGOTTEN: usize = 10_000;
 
-/// An event to be published.
-#[derive(Debug, Clone)]
-pub struct NewEvent {
-    /// The event.
-    pub frame: Frame,
-    /// The id its publisher gave it.
-    pub alias: Option<Arc<str>>,
-}
-
 /// What tells one publication from another: a hash over who publishes, where, and the key shown.
 pub type Producer = [u8; 32];
 
 /// Why nothing was published.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PublishFault {
     /// No room.
     #[error(transparent)]
     Full(#[from] Full),
+    /// The same publication, by its key, has not been answered yet.
+    #[error("the same publication is under way")]
+    UnderWay,
+    /// The store did not take it.
+    #[error(transparent)]
+    Store(#[from] StoreFault),
 }
 
-/// All topics.
+/// All topics, and the store that numbers their events.
 #[derive(Debug)]
 pub struct Topics {
+    store: Arc<dyn Store>,
+    tails: Arc<Tails>,
+}
+
+/// The logs of all topics: what the store hands back goes there.
+#[derive(Debug)]
+struct Tails {
     shared: Arc<Shared>,
     rules: Vec<Arc<TopicRules>>,
     epoch: Epoch,
@@ -56,11 +62,31 @@ pub struct Topics {
     board: Arc<Mutex<Board>>,
 }
 
+impl Tail for Tails {
+    fn push(&self, key: &StreamKey, position: u64, event: Unnumbered) {
+        let mut board = lock(&self.board);
+        let stream = Topic::new(key.as_str())
+            .ok()
+            .and_then(|topic| self.stream(&mut board, &topic).ok());
+        // Whoever publishes holds the stream, so that it is there; of what comes from elsewhere nobody reads, there may
+        // be no place for it.
+        if let Some(stream) = &stream {
+            stream.append_at(position, event.frame, event.alias);
+        }
+        self.watermark.rise(position);
+        drop(board);
+        if let Some(stream) = stream {
+            stream.tell();
+        }
+    }
+}
+
 #[derive(Debug, Default)]
 struct Board {
     topics: HashMap<Topic, Named>,
     watching: Slab<Weak<Watching>>,
-    producers: HashMap<Producer, Published>,
+    /// What was published under a key; none while it is under way.
+    producers: HashMap<Producer, Option<Published>>,
     /// The same keys with the time they came, oldest first.
     produced: VecDeque<(u64, Producer)>,
     forgotten: Forgotten,
@@ -69,14 +95,14 @@ struct Board {
 /// What one publication was numbered.
 #[derive(Debug, Clone, Copy)]
 struct Published {
-    /// The position before its first event.
-    after: u64,
+    /// The position of its first event.
+    first: u64,
     events: u64,
 }
 
 impl Published {
     fn ids(self, epoch: Epoch) -> Vec<EventId> {
-        let positions = self.after + 1..=self.after + self.events;
+        let positions = self.first..self.first + self.events;
         positions
             .map(|position| EventId { epoch, position })
             .collect()
@@ -161,13 +187,21 @@ impl Watching {
 }
 
 impl Topics {
-    pub(super) fn new(shared: Arc<Shared>, rules: Vec<Arc<TopicRules>>) -> Self {
-        Self {
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        rules: Vec<Arc<TopicRules>>,
+        store: Arc<dyn Store>,
+    ) -> Self {
+        let tails = Tails {
             shared,
             rules,
-            epoch: Epoch::new(fastrand::u64(..)),
+            epoch: store.epoch(),
             watermark: Arc::new(Mark::new(0)),
             board: Arc::default(),
+        };
+        Self {
+            store,
+            tails: Arc::new(tails),
         }
     }
 
@@ -176,36 +210,34 @@ impl Topics {
     ///
     /// # Errors
     ///
-    /// [`PublishFault`] when there is no room; nothing was published then.
-    pub fn publish(
+    /// [`PublishFault`]: nothing was published then.
+    pub async fn publish(
         &self,
         topic: &Topic,
-        events: Vec<NewEvent>,
+        events: Vec<Unnumbered>,
         producer: Option<Producer>,
     ) -> Result<Vec<EventId>, PublishFault> {
-        let mut board = lock(&self.board);
-        let now = self.shared.now_ms();
-        if let Some(published) = producer.and_then(|key| board.producers.get(&key)) {
-            return Ok(published.ids(self.epoch));
+        let tails = &self.tails;
+        if let Some(published) = producer.map_or(Ok(None), |key| tails.claim(key))? {
+            return Ok(published.ids(tails.epoch));
         }
-        let stream = self.stream(&mut board, topic)?;
-        stream.make_room(events.iter().map(|event| event.frame.len()).sum())?;
-        let mut published = Published {
-            after: self.watermark.get(),
-            events: 0,
+        let mut claim = Claim {
+            tails,
+            producer,
+            published: None,
         };
-        for event in events {
-            published.events += 1;
-            let position = published.after + published.events;
-            stream.append_at(position, event.frame, event.alias);
-            self.watermark.rise(position);
-        }
-        if let Some(key) = producer {
-            board.remember(key, published, now);
-        }
-        drop(board);
-        stream.tell();
-        Ok(published.ids(self.epoch))
+        let count = events.len() as u64;
+        // Held until the answer is there: a topic in use is not forgotten.
+        let _stream = tails.prepare(topic, &events)?;
+        let tail: Arc<dyn Tail> = tails.clone();
+        let key = StreamKey::new(topic.as_str());
+        let first = self.store.append(&key, events, &tail).wait().await?;
+        let published = Published {
+            first,
+            events: count,
+        };
+        claim.published = Some(published);
+        Ok(published.ids(tails.epoch))
     }
 
     /// Subscribes to every topic that one of `patterns` means, in the thread of `worker`.
@@ -214,6 +246,64 @@ impl Topics {
     ///
     /// [`Full`] when a topic is not there yet and there are as many streams as there may be.
     pub fn subscribe(
+        &self,
+        worker: usize,
+        patterns: &[TopicPattern],
+        from: &From,
+    ) -> Result<Subscription, Full> {
+        self.tails.subscribe(worker, patterns, from)
+    }
+
+    /// The id of the last event of any topic.
+    pub fn last_id(&self) -> EventId {
+        EventId {
+            epoch: self.tails.epoch,
+            position: self.tails.watermark.get(),
+        }
+    }
+
+    /// Lets go of old events, of topics that nobody used for long, and of old producers' keys.
+    pub(super) fn sweep(&self) {
+        self.tails.sweep();
+    }
+}
+
+/// A producer's key while its publication is under way. What became of it is known from then on; if it failed, it
+/// may be tried again.
+struct Claim<'t> {
+    tails: &'t Tails,
+    producer: Option<Producer>,
+    published: Option<Published>,
+}
+
+impl Drop for Claim<'_> {
+    fn drop(&mut self) {
+        if let Some(key) = self.producer {
+            lock(&self.tails.board).settle(key, self.published, self.tails.shared.now_ms());
+        }
+    }
+}
+
+impl Tails {
+    /// Claims a producer's key for a publication that begins; what was published under it, if anything was.
+    fn claim(&self, key: Producer) -> Result<Option<Published>, PublishFault> {
+        match lock(&self.board).producers.entry(key) {
+            Entry::Occupied(known) => known.get().map(Some).ok_or(PublishFault::UnderWay),
+            Entry::Vacant(place) => {
+                place.insert(None);
+                Ok(None)
+            }
+        }
+    }
+
+    /// The stream of `topic`, with room for `events`.
+    fn prepare(&self, topic: &Topic, events: &[Unnumbered]) -> Result<Arc<Stream>, Full> {
+        let stream = self.stream(&mut lock(&self.board), topic)?;
+        stream.make_room(events.iter().map(|event| event.frame.len()).sum())?;
+        Ok(stream)
+    }
+
+    fn subscribe(
         &self,
         worker: usize,
         patterns: &[TopicPattern],
@@ -263,16 +353,7 @@ impl Topics {
         Ok(begun)
     }
 
-    /// The id of the last event of any topic.
-    pub fn last_id(&self) -> EventId {
-        EventId {
-            epoch: self.epoch,
-            position: self.watermark.get(),
-        }
-    }
-
-    /// Lets go of old events, of topics that nobody used for long, and of old producers' keys.
-    pub(super) fn sweep(&self) {
+    fn sweep(&self) {
         let mut board = lock(&self.board);
         let now = self.shared.now_ms();
         for named in board.topics.values_mut() {
@@ -366,13 +447,18 @@ impl Board {
         true
     }
 
-    fn remember(&mut self, key: Producer, published: Published, now: u64) {
+    /// Keeps what became of a publication; nothing where it failed.
+    fn settle(&mut self, key: Producer, published: Option<Published>, now: u64) {
+        let Some(published) = published else {
+            self.producers.remove(&key);
+            return;
+        };
         if self.produced.len() == PRODUCERS
             && let Some((_, oldest)) = self.produced.pop_front()
         {
             self.producers.remove(&oldest);
         }
-        self.producers.insert(key, published);
+        self.producers.insert(key, Some(published));
         self.produced.push_back((now, key));
     }
 

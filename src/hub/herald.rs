@@ -58,6 +58,7 @@ struct Round<'s> {
     worker: usize,
     /// The last event when the round began.
     last: u64,
+    now_ms: u64,
     ended: bool,
     batches: Vec<Batch>,
 }
@@ -70,6 +71,7 @@ impl<'s> Round<'s> {
             stream,
             worker,
             last: stream.last(),
+            now_ms: stream.shared().now_ms(),
             ended: stream.has_ended(),
             batches: Vec::new(),
         }
@@ -111,6 +113,7 @@ impl<'s> Round<'s> {
         if reader.many.load(Ordering::SeqCst) && !self.is_alone(reader, position) {
             return false;
         }
+        let now_ms = self.now_ms;
         let Some(batch) = self.batch(position, outlet) else {
             return false;
         };
@@ -119,7 +122,7 @@ impl<'s> Round<'s> {
             return false;
         }
         reader.move_to(batch.through);
-        reader.count(batch.events, batch.size);
+        reader.count(batch.events, batch.size, now_ms);
         written == Direct::Written && batch.through == self.last
     }
 

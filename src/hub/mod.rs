@@ -26,12 +26,14 @@ mod subscription;
 #[cfg(test)]
 mod tests;
 
-pub use board::{NewEvent, Producer, PublishFault, Topics};
+pub use board::{Producer, PublishFault, Topics};
 pub use gap::{Gap, GapReason};
 pub use limits::{Full, StreamSlot};
-pub use reader::Outlet;
+pub use reader::{Outlet, Written};
 pub use stream::{End, Stream, StreamRules};
 pub use subscription::{From, Next, Subscription};
+
+pub use crate::store::Unnumbered;
 
 use std::sync::Arc;
 
@@ -42,6 +44,8 @@ use parking::Bell;
 
 use crate::config;
 use crate::metrics::HubSeries;
+use crate::sse::Epoch;
+use crate::store::Memory;
 
 /// All streams of the process.
 #[derive(Debug)]
@@ -75,6 +79,8 @@ impl Hub {
         workers: usize,
         series: HubSeries,
     ) -> Arc<Self> {
+        // The one place that says which store it is.
+        let store = Arc::new(Memory::new(Epoch::new(fastrand::u64(..))));
         let shared = Arc::new(Shared {
             limits: Limits::new(bounds, series.clone()),
             bells: (0..workers).map(|_| Bell::new()).collect(),
@@ -82,7 +88,7 @@ impl Hub {
             started: Instant::now(),
         });
         Arc::new(Self {
-            topics: Topics::new(shared.clone(), rules),
+            topics: Topics::new(shared.clone(), rules, store),
             shared,
         })
     }

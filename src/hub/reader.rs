@@ -35,6 +35,17 @@ impl Joined {
     }
 }
 
+/// What the herald has written for a reader.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Written {
+    /// Events.
+    pub events: u64,
+    /// Bytes, without framing.
+    pub bytes: u64,
+    /// When it last wrote, in milliseconds on the hub's clock.
+    pub at_ms: u64,
+}
+
 /// A subscription, as its streams see it.
 #[derive(Debug)]
 pub(super) struct Reader {
@@ -54,6 +65,8 @@ pub(super) struct Reader {
     events: AtomicU64,
     /// Bytes written past the server, without framing.
     bytes: AtomicU64,
+    /// When that was last done, in milliseconds since the hub began.
+    written_ms: AtomicU64,
 }
 
 impl Reader {
@@ -68,6 +81,7 @@ impl Reader {
             began: AtomicBool::new(false),
             events: AtomicU64::new(0),
             bytes: AtomicU64::new(0),
+            written_ms: AtomicU64::new(0),
         }
     }
 
@@ -95,17 +109,21 @@ impl Reader {
     }
 
     /// Notes what was written past the server.
-    pub(super) fn count(&self, events: u64, bytes: usize) {
+    pub(super) fn count(&self, events: u64, bytes: usize, now_ms: u64) {
         // One thread writes: an addition in two steps is enough, and costs no locked instruction.
         let total = self.events.load(Ordering::Relaxed) + events;
         self.events.store(total, Ordering::Relaxed);
         let total = self.bytes.load(Ordering::Relaxed) + bytes as u64;
         self.bytes.store(total, Ordering::Relaxed);
+        self.written_ms.store(now_ms, Ordering::Relaxed);
     }
 
-    /// Events and bytes written past the server so far.
-    pub(super) fn written(&self) -> (u64, u64) {
-        let events = self.events.load(Ordering::Relaxed);
-        (events, self.bytes.load(Ordering::Relaxed))
+    /// What was written past the server so far.
+    pub(super) fn written(&self) -> Written {
+        Written {
+            events: self.events.load(Ordering::Relaxed),
+            bytes: self.bytes.load(Ordering::Relaxed),
+            at_ms: self.written_ms.load(Ordering::Relaxed),
+        }
     }
 }

@@ -4,17 +4,19 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use super::Shared;
 use super::beginning::Beginning;
 use super::gap::{Gap, GapReason};
 use super::parking::Mark;
-use super::reader::{Joined, Outlet, Reader};
+use super::reader::{Joined, Outlet, Reader, Written};
 use super::stream::{End, Stream};
 use crate::config::{Ids, Slow};
 use crate::sse::{Epoch, EventId};
 use crate::store::Entry;
 use prometheus_client::metrics::gauge::Gauge;
+use tokio::time::Instant;
 
 /// Most bytes handed out at once.
 pub(super) const BATCH: usize = 64 * 1024;
@@ -56,6 +58,8 @@ pub struct Subscription {
     /// Up to where topics may be read: what has a number below is there. None for a stream of its own.
     watermark: Option<Arc<Mark>>,
     subscribers: Gauge,
+    /// When the hub began.
+    clock: Instant,
     /// Its interest in topics that are not there yet.
     watching: Option<Arc<super::board::Watching>>,
 }
@@ -95,6 +99,7 @@ impl Subscription {
             ids,
             pending: begun.gap,
             subscribers,
+            clock: shared.started,
             watermark: board.as_ref().map(|board| board.watermark.clone()),
             watching: board.and_then(|board| board.watching),
         };
@@ -269,9 +274,15 @@ impl Subscription {
         shown((self.epoch, self.ids), entry)
     }
 
-    /// How many events and bytes were written to the outlet so far.
-    pub fn written(&self) -> (u64, u64) {
+    /// What was written to the outlet so far.
+    pub fn written(&self) -> Written {
         self.reader.written()
+    }
+
+    /// How long ago that was last done.
+    pub fn silence(&self) -> Duration {
+        let now = self.clock.elapsed();
+        now.saturating_sub(Duration::from_millis(self.reader.written().at_ms))
     }
 
     /// Whether nothing more will come, and all was read.

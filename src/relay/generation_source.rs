@@ -14,9 +14,9 @@ use super::order::{self, Order};
 use super::refusal::Refusal;
 use super::streams::Streams;
 use super::tail::{Cut, Tail, TailEnd};
-use crate::config::{OnLeave, ResolvedClocks};
+use crate::config::{Dialect, OnLeave, ResolvedClocks};
 use crate::dialect::{
-    self, BodyKind, ClientEnd, Ending, Failure, TransportEnd, Verdict, Watcher, body_kind, judge,
+    BodyKind, ClientEnd, Ending, Failure, TransportEnd, Verdict, Watcher, body_kind, judge,
 };
 use crate::edge::{credentials, forwarded, hop};
 use crate::hub::{End, Stream};
@@ -114,6 +114,9 @@ impl Source<'_> {
         let most = self.streams.hub.largest_event();
         let cut = match self.kind {
             BodyKind::Ndjson => Cut::Lines(Lines::new(most)),
+            _ if generation.dialect == Dialect::Gemini => {
+                Cut::Events(Splitter::keeping_strays(most))
+            }
             _ => Cut::Events(Splitter::new(most)),
         };
         let mut tail = Tail::new(generation.stream.clone(), cut);

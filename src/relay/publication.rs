@@ -15,7 +15,7 @@ use serde_json::Value;
 
 use super::head::essence;
 use super::refusal::Refusal;
-use crate::hub::NewEvent;
+use crate::hub::Unnumbered;
 use crate::router::query_values;
 use crate::sse::{BadEvent, Block, EventId, Frame, Splitter, event_id_text};
 
@@ -46,7 +46,7 @@ struct Line {
 /// # Errors
 ///
 /// A [`Refusal`] that says which event is wrong, and how.
-pub(super) fn read(publication: &Publication<'_>) -> Result<Vec<NewEvent>, Refusal> {
+pub(super) fn read(publication: &Publication<'_>) -> Result<Vec<Unnumbered>, Refusal> {
     let events = match essence(publication.headers)
         .map(str::to_ascii_lowercase)
         .as_deref()
@@ -76,7 +76,7 @@ pub(super) fn read(publication: &Publication<'_>) -> Result<Vec<NewEvent>, Refus
     }
 }
 
-fn single(publication: &Publication<'_>) -> Result<NewEvent, Refusal> {
+fn single(publication: &Publication<'_>) -> Result<Unnumbered, Refusal> {
     let data = text(publication.body)?;
     let name = said(publication, "event")?;
     let retry = said(publication, "retry")?;
@@ -88,7 +88,7 @@ fn single(publication: &Publication<'_>) -> Result<NewEvent, Refusal> {
     let frame = Frame::new(name.as_deref(), data, retry.transpose()?);
     let frame = frame.map_err(|fault| bad_event(0, fault))?;
     let id = said(publication, "id")?;
-    Ok(NewEvent {
+    Ok(Unnumbered {
         frame,
         alias: id.map(|id| alias(0, &id)).transpose()?,
     })
@@ -105,7 +105,7 @@ fn said(publication: &Publication<'_>, name: &str) -> Result<Option<String>, Ref
     Ok(query_values(publication.query, name).into_iter().next())
 }
 
-fn stream(publication: &Publication<'_>) -> Result<Vec<NewEvent>, Refusal> {
+fn stream(publication: &Publication<'_>) -> Result<Vec<Unnumbered>, Refusal> {
     text(publication.body)?;
     let mut blocks = Vec::new();
     let mut splitter = Splitter::new(publication.most);
@@ -121,7 +121,7 @@ fn stream(publication: &Publication<'_>) -> Result<Vec<NewEvent>, Refusal> {
     said.filter_map(|(which, block)| Some((which, block.frame?, block.id)))
         .map(|(which, frame, id)| {
             let id = id.filter(|id| !id.is_empty());
-            Ok(NewEvent {
+            Ok(Unnumbered {
                 frame,
                 alias: id.map(|id| alias(which, &id)).transpose()?,
             })
@@ -129,7 +129,7 @@ fn stream(publication: &Publication<'_>) -> Result<Vec<NewEvent>, Refusal> {
         .collect()
 }
 
-fn lines(publication: &Publication<'_>) -> Result<Vec<NewEvent>, Refusal> {
+fn lines(publication: &Publication<'_>) -> Result<Vec<Unnumbered>, Refusal> {
     let body = text(publication.body)?;
     let lines = body
         .lines()
@@ -148,7 +148,7 @@ fn lines(publication: &Publication<'_>) -> Result<Vec<NewEvent>, Refusal> {
                 other => other.to_string(),
             };
             let frame = Frame::new(line.event.as_deref(), &data, line.retry);
-            Ok(NewEvent {
+            Ok(Unnumbered {
                 frame: frame.map_err(|fault| bad_event(which, fault))?,
                 alias: line.id.map(|id| alias(which, &id)).transpose()?,
             })

@@ -93,6 +93,18 @@ impl Refusal {
     pub(super) fn unpublished(fault: &PublishFault) -> Self {
         match fault {
             PublishFault::Full(full) => Self::full(full),
+            PublishFault::UnderWay => Self::new(
+                StatusCode::CONFLICT,
+                "publication_under_way",
+                "the same publication, by its `Idempotency-Key`, is under way: ask again for its ids",
+            ),
+            PublishFault::Store(fault) => {
+                let message = "the store did not take the publication";
+                let mut refusal =
+                    Self::new(StatusCode::SERVICE_UNAVAILABLE, "store_failed", message);
+                refusal.detail = Some(fault.to_string());
+                refusal.transient()
+            }
         }
     }
 

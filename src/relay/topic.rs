@@ -116,6 +116,7 @@ async fn publish(
     let ids = hub
         .topics()
         .publish(&topic, events, key)
+        .await
         .map_err(|fault| Some(Refusal::unpublished(&fault)))?;
     let context = Context::of(&mut order);
     if let Some(record) = record {

@@ -71,6 +71,15 @@ impl Splitter {
         }
     }
 
+    /// A splitter that keeps lines with no known field as data. Google puts an error into a stream as
+    /// bare JSON over several lines, and its SDK reads it so; a client that follows the standard then
+    /// sees it, too.
+    pub fn keeping_strays(most: usize) -> Self {
+        let mut splitter = Self::new(most);
+        splitter.gathered.keeps_strays = true;
+        splitter
+    }
+
     /// Shows the next bytes of the stream, and hands out the blocks that end with them. A block
     /// that says nothing (of comments, say) is left out.
     ///
@@ -109,6 +118,8 @@ impl Splitter {
 #[derive(Debug)]
 struct Gathered {
     most: usize,
+    /// Whether a line with no known field is data.
+    keeps_strays: bool,
     /// The lines that are kept, each with its LF; behind them the line in progress, unless it is
     /// an `id` line or to be dropped.
     lines: Vec<u8>,
@@ -137,6 +148,9 @@ enum Field {
 
 /// The names of the fields that mean something, each with its colon.
 const NAMES: [&[u8]; 4] = [b"data:", b"event:", b"retry:", b"id:"];
+
+/// What makes a line data.
+const DATA_NAME: &[u8] = b"data: ";
 
 /// The bytes of the longest.
 const LONGEST_NAME: usize = "retry:".len();
@@ -168,6 +182,7 @@ impl Gathered {
     fn new(most: usize) -> Self {
         Self {
             most,
+            keeps_strays: false,
             lines: Vec::new(),
             line: 0,
             field: Field::Dropped,
@@ -191,6 +206,10 @@ impl Gathered {
         if starts {
             self.line = self.lines.len();
             self.field = Field::of(bytes, ends);
+            if self.is_stray(bytes) {
+                self.field = Field::Data;
+                self.lines.extend_from_slice(DATA_NAME);
+            }
         } else if self.field == Field::Unknown {
             return self.next_of_unknown(bytes, ends);
         }
@@ -204,6 +223,11 @@ impl Gathered {
         let (name, rest) = bytes.split_at(missing.min(bytes.len()));
         self.lines.extend_from_slice(name);
         self.field = Field::of(&self.lines[self.line..], ends);
+        if self.is_stray(&self.lines[self.line..]) {
+            self.field = Field::Data;
+            self.lines
+                .splice(self.line..self.line, DATA_NAME.iter().copied());
+        }
         match self.field {
             Field::Id => self.id_line.extend(self.lines.drain(self.line..)),
             Field::Dropped => self.lines.truncate(self.line),
@@ -211,6 +235,11 @@ impl Gathered {
         }
         self.take(rest)?;
         if ends { self.line_end() } else { Ok(()) }
+    }
+
+    /// Whether a line that begins so is to be kept although its field is not known.
+    fn is_stray(&self, start: &[u8]) -> bool {
+        self.keeps_strays && self.field == Field::Dropped && !start.starts_with(b":")
     }
 
     fn take(&mut self, bytes: &[u8]) -> Result<(), TooLarge> {

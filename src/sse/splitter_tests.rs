@@ -137,6 +137,31 @@ fn what_means_nothing_is_dropped() {
 }
 
 #[test]
+fn strays_are_data_where_they_are_kept() {
+    let stream = "data: 1\n\n: comment\nid: 7\n{\n  \"error\": {\r\n    \"c:d\"\n  }\n}\n\n:\n\n";
+    let kept = "data: {\ndata:   \"error\": {\ndata:     \"c:d\"\ndata:   }\ndata: }\n";
+    for size in 1..stream.len() {
+        let mut splitter = Splitter::keeping_strays(100);
+        let mut blocks = Vec::new();
+        for chunk in stream.as_bytes().chunks(size) {
+            splitter
+                .feed(chunk, &mut |block| blocks.push(block))
+                .unwrap();
+        }
+        assert_eq!(blocks.len(), 2, "in pieces of {size}");
+        let frame = blocks[1].frame.as_ref().unwrap();
+        assert_eq!(
+            std::str::from_utf8(frame.as_bytes()).unwrap(),
+            kept,
+            "in pieces of {size}"
+        );
+        assert_eq!(blocks[1].id.as_deref(), Some("7"));
+    }
+    let mut splitter = Splitter::keeping_strays(10);
+    assert!(splitter.feed(b"{\n{\n", &mut |_| ()).is_err());
+}
+
+#[test]
 fn a_block_without_data_is_no_event() {
     assert_eq!(shown("id: 1\n\n"), one(None, Some("1"), None));
     assert_eq!(shown("event: a\nretry: 10\n\n"), one(None, None, Some(10)));

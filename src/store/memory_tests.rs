@@ -1,12 +1,12 @@
 //! The contract of a store, and the one in memory.
 
-use std::collections::BTreeSet;
 use std::future;
 use std::pin::pin;
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 use std::thread;
 
-use super::{Answer, Memory, Opened, Read, Store, StoreFault, StreamKey, Unnumbered};
+use super::{Answer, Memory, Store, StoreFault, StreamKey, Tail, Unnumbered};
 use crate::sse::{Epoch, Frame};
 
 /// An answer that is here, or whose future is ready.
@@ -17,52 +17,72 @@ fn now<T>(answer: Answer<T>) -> Result<T, StoreFault> {
     }
 }
 
-fn event() -> Unnumbered {
-    Unnumbered {
-        at_ms: 0,
-        frame: Frame::new(None, "a", None).unwrap(),
-        alias: None,
+/// What was handed back, in order.
+#[derive(Debug, Default)]
+struct Handed(Mutex<Vec<(String, u64)>>);
+
+impl Tail for Handed {
+    fn push(&self, key: &StreamKey, position: u64, _: Unnumbered) {
+        self.0.lock().unwrap().push((key.to_string(), position));
     }
 }
 
+fn handed() -> (Arc<Handed>, Arc<dyn Tail>) {
+    let handed = Arc::new(Handed::default());
+    (handed.clone(), handed)
+}
+
+fn events(count: usize) -> Vec<Unnumbered> {
+    let event = Unnumbered {
+        frame: Frame::new(None, "a", None).unwrap(),
+        alias: None,
+    };
+    vec![event; count]
+}
+
 #[test]
-fn all_streams_share_one_numbering() {
+fn all_topics_share_one_numbering() {
     let epoch = Epoch::new(5);
     let store: Box<dyn Store> = Box::new(Memory::new(epoch));
+    let (seen, tail) = handed();
     let [one, other] = ["one", "other"].map(StreamKey::new);
-    assert_eq!(now(store.open(&one)), Ok(Opened { epoch, last: 0 }));
-    assert_eq!(now(store.append(&one, event())), Ok(1));
-    assert_eq!(now(store.append(&other, event())), Ok(2));
-    assert_eq!(now(store.append(&one, event())), Ok(3));
-    assert_eq!(now(store.open(&other)), Ok(Opened { epoch, last: 3 }));
+    assert_eq!(store.epoch(), epoch);
+    assert_eq!(now(store.append(&one, events(1), &tail)), Ok(1));
+    assert_eq!(now(store.append(&other, events(2), &tail)), Ok(2));
+    assert_eq!(now(store.append(&one, events(1), &tail)), Ok(4));
+    let seen = seen.0.lock().unwrap();
+    let expected = [("one", 1), ("other", 2), ("other", 3), ("one", 4)];
+    let expected = expected.map(|(key, position)| (key.to_owned(), position));
+    assert_eq!(*seen, expected);
 }
 
 #[test]
-fn nothing_is_kept_and_no_number_comes_twice() {
+fn threads_are_handed_on_in_the_order_of_numbers() {
+    const EACH: usize = 500;
     let store = Memory::new(Epoch::new(5));
-    let key = StreamKey::new("one");
-    assert_eq!(now(store.append(&key, event())), Ok(1));
-    assert_eq!(now(store.read(&key, 0, 1000)), Ok(Read::default()));
-    store.forget(&key);
-    assert_eq!(now(store.append(&key, event())), Ok(2));
-}
-
-#[test]
-fn threads_get_numbers_of_their_own() {
-    const EACH: usize = 1000;
-    let store = Memory::new(Epoch::new(5));
-    let key = StreamKey::new("one");
-    let numbers = || -> Vec<u64> {
-        let one = |_| now(store.append(&key, event())).unwrap();
+    let (seen, tail) = handed();
+    let firsts = |name: &str| -> Vec<u64> {
+        let key = StreamKey::new(name);
+        let one = |_| now(store.append(&key, events(2), &tail)).unwrap();
         (0..EACH).map(one).collect()
     };
-    let all: Vec<Vec<u64>> = thread::scope(|scope| {
-        let threads: Vec<_> = (0..4).map(|_| scope.spawn(numbers)).collect();
-        threads.into_iter().map(|one| one.join().unwrap()).collect()
+    thread::scope(|scope| {
+        let names = ["a", "b", "c", "d"];
+        let threads: Vec<_> = names
+            .map(|name| scope.spawn(move || firsts(name)))
+            .into_iter()
+            .collect();
+        for thread in threads {
+            assert!(thread.join().unwrap().is_sorted());
+        }
     });
-    assert!(all.iter().all(|numbers| numbers.is_sorted()));
-    let all: BTreeSet<u64> = all.into_iter().flatten().collect();
-    assert_eq!(all, (1..=4 * EACH as u64).collect());
+    let seen = seen.0.lock().unwrap();
+    let positions: Vec<u64> = seen.iter().map(|(_, position)| *position).collect();
+    assert_eq!(positions, (1..=8 * EACH as u64).collect::<Vec<_>>());
+    assert!(
+        seen.chunks(2).all(|pair| pair[0].0 == pair[1].0),
+        "one append is in one piece"
+    );
 }
 
 #[test]

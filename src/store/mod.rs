@@ -1,16 +1,17 @@
 //! What is kept of a stream: its newest events in memory, and the contract for keeping more.
 //!
-//! A [`Log`] is the tail that readers follow. A [`Store`] numbers the events of named streams and
-//! may keep them for longer than a process lives; the one here, [`Memory`], numbers them and keeps
-//! nothing. Neither has a clock, a runtime or a lock: time comes in as milliseconds on any clock
-//! that does not go back, and answers that take time are futures.
+//! A [`Log`] is the tail that readers follow, always in memory. A [`Store`] numbers the events of topics, may keep them
+//! for longer than a process lives, and hands them back in the order of their numbers, to the [`Tail`]: what
+//! readers see is what the store has. The one here, [`Memory`], numbers them and keeps nothing.
+//!
+//! None of them has a clock or a runtime: time comes in as milliseconds on any clock that does not go back, and
+//! answers that take time are futures.
 
 mod log;
 
 use std::fmt;
 use std::pin::Pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use thiserror::Error;
 
@@ -43,28 +44,24 @@ impl fmt::Display for StreamKey {
 /// An event that its store has yet to number.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unnumbered {
-    /// When it came, in milliseconds on the clock of the store's owner.
-    pub at_ms: u64,
     /// The event.
     pub frame: Frame,
     /// The id that the backend or the publisher gave to it.
     pub alias: Option<Arc<str>>,
 }
 
-/// How a store numbers a stream.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Opened {
-    /// The numbering. Streams of one store may share it.
-    pub epoch: Epoch,
-    /// The last position that was given out in it; zero if none was.
-    pub last: u64,
+/// Where a store hands the events of topics, in the order of their numbers and each once: those that were
+/// published here, and those that were published elsewhere.
+pub trait Tail: Send + Sync {
+    /// The next event: `position` is above all before, whatever their topics.
+    fn push(&self, key: &StreamKey, position: u64, event: Unnumbered);
 }
 
 /// Why a store could not do what it was asked for.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("the store could not {what} the stream {stream}: {why}")]
 pub struct StoreFault {
-    /// The attempt: "open", "append to" or "read".
+    /// The attempt: "append to".
     pub what: &'static str,
     /// The key of the stream.
     pub stream: String,
@@ -106,30 +103,25 @@ impl<T: fmt::Debug> fmt::Debug for Answer<T> {
     }
 }
 
-/// Numbers the events of streams, and may keep them.
-pub trait Store: Send + Sync {
-    /// The numbering of a stream, before its first event is appended by this process.
-    fn open(&self, key: &StreamKey) -> Answer<Opened>;
+/// Numbers the events of topics, and may keep them.
+///
+/// All topics of a store share one numbering, so that one position is a place in any set of them.
+pub trait Store: Send + Sync + fmt::Debug {
+    /// The numbering. One that goes on after a restart keeps its epoch.
+    fn epoch(&self) -> Epoch;
 
-    /// Takes an event, and gives its position: greater than all before in the same numbering.
-    fn append(&self, key: &StreamKey, event: Unnumbered) -> Answer<u64>;
-
-    /// Events of a stream behind `after`, as many as have `most` bytes in their frames, and at
-    /// least one if the store has any. Asked where a [`Log`] says that a reader has missed events;
-    /// those that are not in this answer are missed for good.
-    fn read(&self, key: &StreamKey, after: u64, most: usize) -> Answer<Read>;
-
-    /// Lets go of a stream and of all that is kept of it. Its positions are not given out again.
-    fn forget(&self, key: &StreamKey);
+    /// Takes events, all or none, and gives the position of the first; the others follow without a gap. By the time of
+    /// the answer they were handed to `tail`.
+    fn append(&self, key: &StreamKey, events: Vec<Unnumbered>, tail: &Arc<dyn Tail>)
+    -> Answer<u64>;
 }
 
 /// A store that numbers and keeps nothing: what a stream's [`Log`] has is all there is.
-///
-/// All its streams share one numbering, so that one position is a place in any set of them.
 #[derive(Debug)]
 pub struct Memory {
     epoch: Epoch,
-    last: AtomicU64,
+    /// The last position given. Held while events are handed on: that is what keeps their order.
+    last: Mutex<u64>,
 }
 
 impl Memory {
@@ -137,28 +129,30 @@ impl Memory {
     pub fn new(epoch: Epoch) -> Self {
         Self {
             epoch,
-            last: AtomicU64::new(0),
+            last: Mutex::new(0),
         }
     }
 }
 
 impl Store for Memory {
-    fn open(&self, _: &StreamKey) -> Answer<Opened> {
-        Answer::Ready(Ok(Opened {
-            epoch: self.epoch,
-            last: self.last.load(Ordering::Acquire),
-        }))
+    fn epoch(&self) -> Epoch {
+        self.epoch
     }
 
-    fn append(&self, _: &StreamKey, _: Unnumbered) -> Answer<u64> {
-        Answer::Ready(Ok(self.last.fetch_add(1, Ordering::AcqRel) + 1))
+    fn append(
+        &self,
+        key: &StreamKey,
+        events: Vec<Unnumbered>,
+        tail: &Arc<dyn Tail>,
+    ) -> Answer<u64> {
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let first = *last + 1;
+        for event in events {
+            *last += 1;
+            tail.push(key, *last, event);
+        }
+        Answer::Ready(Ok(first))
     }
-
-    fn read(&self, _: &StreamKey, _: u64, _: usize) -> Answer<Read> {
-        Answer::Ready(Ok(Read::default()))
-    }
-
-    fn forget(&self, _: &StreamKey) {}
 }
 
 #[cfg(test)]

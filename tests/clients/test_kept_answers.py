@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 from google import genai
-from google.genai import types
+from google.genai import errors, types
 
 import recordings
 from backend import Exchange, Script
@@ -88,13 +88,20 @@ GEMINI = [name for name in recordings.streams("gemini") if b'"finishReason"' in 
 
 
 def chunks_of(url: str, model: str) -> list[dict[str, Any]]:
-    """What `google-genai` gives of a streamed answer."""
+    """What `google-genai` gives of a streamed answer; last the error it raises, if it does."""
+    chunks = []
     options = types.HttpOptions(base_url=url, timeout=int(LIMIT * 1000))
     with genai.Client(api_key="caller-key", http_options=options) as client:
         stream = client.models.generate_content_stream(model=model, contents="Hello")
-        return [chunk.model_dump(mode="json", exclude={"sdk_http_response"}) for chunk in stream]
+        try:
+            for chunk in stream:
+                chunks.append(chunk.model_dump(mode="json", exclude={"sdk_http_response"}))
+        except errors.APIError as error:
+            chunks.append({"raised": error.details})
+    return chunks
 
 
+@pytest.mark.filterwarnings("ignore:.*is not a valid:UserWarning")
 def test_google_genai_reads_kept_answers_as_without_us(backend: StartBackend, gateway: StartGateway) -> None:
     names = {name.replace("/", "-"): name for name in GEMINI}
 
@@ -106,10 +113,13 @@ def test_google_genai_reads_kept_answers_as_without_us(backend: StartBackend, ga
     config = f'[upstreams.google]\nurl = "{direct}"\n[routes.all]\npath = "/*"\nto = "google"\n{RESUME}\n'
     kept = gateway(config).url
     assert names
+    failed = 0
     for model in names:
         expected = chunks_of(direct, model)
         assert expected, model
+        failed += "raised" in expected[-1]
         assert chunks_of(kept, model) == expected, model
         stream, body = answer_of(f"{kept}/v1beta/models/{model}:streamGenerateContent?alt=sse", {"contents": []})
         assert stream
         assert re.search(rb"(?m)^id:", body) is None
+    assert failed, "an error within a stream is raised as well"

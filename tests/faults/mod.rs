@@ -5,6 +5,7 @@ mod clocks;
 mod codec;
 mod endings;
 mod gone;
+mod hub;
 mod panics;
 mod pool;
 mod stalled;

@@ -316,7 +316,10 @@ async fn a_gateway_that_ends_breaks_its_answers_off_in_the_words_of_the_api() {
                 (1, Ended::LastChunk(vec![])),
                 "{events:?}"
             );
-            assert!(events[0].data.contains("the gateway ends"), "{events:?}");
+            assert!(
+                events[0].data.contains("time for running answers is over"),
+                "{events:?}"
+            );
         }
         stopping.await.unwrap();
     }

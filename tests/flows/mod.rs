@@ -19,6 +19,7 @@ mod refusals;
 mod routing;
 mod streams;
 mod tokens;
+mod topics;
 mod unbuffered;
 mod uploads;
 mod websocket;

@@ -106,11 +106,6 @@ impl Reader {
         (events, self.client_ended())
     }
 
-    /// Whether an event is begun that its empty line has not ended.
-    pub fn is_within_event(&self) -> bool {
-        self.unread < self.raw.len()
-    }
-
     /// Leaves.
     pub fn leave(self) {
         self.client.leave();

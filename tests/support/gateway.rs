@@ -76,6 +76,19 @@ impl Gateway {
         Client::asking(self.address, ask).await
     }
 
+    /// What the admin listener says of `name`, labels and all, after `deltaway_`; 0 where it says nothing.
+    pub async fn metric(&self, name: &str) -> f64 {
+        let admin = self.running.admin.expect("an admin listener");
+        let text = Client::fetch(admin, &Ask::get("/metrics")).await.text();
+        let lines = text
+            .lines()
+            .filter_map(|line| line.strip_prefix("deltaway_"));
+        let mut values = lines.filter_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        values
+            .next()
+            .map_or(0.0, |value| value.parse().expect("a number"))
+    }
+
     /// Drains and stops.
     pub async fn stop(self) {
         let stopping = tokio::task::spawn_blocking(|| self.running.stop());

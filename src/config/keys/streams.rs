@@ -94,6 +94,8 @@ table! {
     SHARE {
         about: "Many readers, one connection to the upstream: `GET`s for the same URL by the same caller get \
                 the events of one stream, each at its own pace, and with `Last-Event-ID` from where it was cut. \
+                The query parameters `transport`, `last_event_id`, `cursor` and `after` are read here and not \
+                sent upstream. \
                 `share = true` stands for this table with all defaults.",
         example: "[routes.prices]\npath = \"/prices/*\"\nto = \"local\"\n\n\
                   [routes.prices.share]\npublic = true\nkey_headers = [\"accept-language\"]\n\

@@ -17,7 +17,8 @@ use super::stage::{Reading, bounds, frame, history, stream_rules, topic_rules};
 use crate::config::{History, Ids, Slow, Start, Topic, TopicPattern, TopicRules};
 use crate::delivery::{self, ClientIo, Encoding, Framing, Item, Socket};
 use crate::dialect::Ending;
-use crate::hub::{End, From, Hub, NewEvent, Next, Outlet, Stream, StreamRules, Subscription};
+
+use crate::hub::{End, From, Hub, Next, Outlet, Stream, StreamRules, Subscription, Unnumbered};
 use crate::metrics::HubSeries;
 
 /// More than the kernel takes for a client that does not read.
@@ -67,7 +68,7 @@ async fn deliver(mut subscription: Subscription, outlet: Outlet) -> u64 {
         io.write_all(b"0\r\n\r\n").await.unwrap();
     }
     io.shutdown().await.unwrap();
-    subscription.written().0
+    subscription.written().events
 }
 
 /// All that a client gets, once it may begin to read.
@@ -195,7 +196,10 @@ async fn publish(hub: Arc<Hub>) {
             .take(count)
             .map(|number| event(&number.to_string()));
         let topic = &topics[published / 5 % 2];
-        hub.topics().publish(topic, events.collect(), None).unwrap();
+        hub.topics()
+            .publish(topic, events.collect(), None)
+            .await
+            .unwrap();
         published += count;
         if published % 4 == 0 {
             tokio::task::yield_now().await;
@@ -203,8 +207,8 @@ async fn publish(hub: Arc<Hub>) {
     }
 }
 
-fn event(text: &str) -> NewEvent {
-    NewEvent {
+fn event(text: &str) -> Unnumbered {
+    Unnumbered {
         frame: frame(text, 10),
         alias: None,
     }
@@ -284,14 +288,14 @@ async fn a_sleeper_that_lost_events_is_woken_and_not_written_to() {
     let (_client, mut reading) = sleeper(stream.subscribe(0, &From::Start)).await;
     stream.append(frame("1", 0), None).unwrap();
     let_herald_run().await;
-    assert!(reading.sleeps() && reading.subscription.written().0 == 1);
+    assert!(reading.sleeps() && reading.subscription.written().events == 1);
     for position in 2..=5 {
         stream
             .append(frame(&position.to_string(), 0), None)
             .unwrap();
     }
     let_herald_run().await;
-    assert!(!reading.sleeps() && reading.subscription.written().0 == 1);
+    assert!(!reading.sleeps() && reading.subscription.written().events == 1);
     let Some(Next::Gap(gap)) = reading.poll() else {
         panic!("no gap");
     };
@@ -316,7 +320,7 @@ async fn a_sleeper_is_woken_for_what_was_too_much_to_be_written_at_once() {
             .unwrap();
     }
     let_herald_run().await;
-    let written = reading.subscription.written().0;
+    let written = reading.subscription.written().events;
     assert!(!reading.sleeps() && written < 10);
     let Some(Next::Events(entries)) = reading.poll() else {
         panic!("nothing to read");
@@ -332,22 +336,21 @@ async fn a_sleeper_is_not_written_what_it_did_not_ask_for() {
     let hub = Hub::new(&bounds(9), rules.into(), 1, HubSeries::default());
     let herald = tokio::spawn(hub.clone().herald(0));
     let [a, b] = ["a", "b"].map(|name| Topic::new(name).unwrap());
-    let publish = |topic, text| {
-        hub.topics()
-            .publish(topic, vec![event(text)], None)
-            .unwrap()
+    let publish = async |topic, text| {
+        let published = hub.topics().publish(topic, vec![event(text)], None);
+        published.await.unwrap();
     };
-    publish(&a, "1");
-    publish(&b, "2");
+    publish(&a, "1").await;
+    publish(&b, "2").await;
     let begun = hub
         .topics()
         .subscribe(0, &[TopicPattern::any()], &From::Start);
     let (client, reading) = sleeper(begun.unwrap()).await;
     // Its place is behind what it did not ask for.
     assert_eq!(reading.subscription.id().position, 2);
-    publish(&b, "3");
+    publish(&b, "3").await;
     let_herald_run().await;
-    assert!(reading.sleeps() && reading.subscription.written().0 == 1);
+    assert!(reading.sleeps() && reading.subscription.written().events == 1);
     let mut lines = BufReader::new(client).lines();
     let id = format!("id: {}", hub.topics().last_id());
     assert_eq!(lines.next_line().await.unwrap(), Some(id));

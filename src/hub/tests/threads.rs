@@ -8,7 +8,9 @@ use std::time::Duration;
 use super::stage::{bounds, frame, history, text};
 use crate::config::{History, Ids, Slow, Start, Topic, TopicPattern, TopicRules};
 use crate::dialect::Ending;
-use crate::hub::{End, From, Hub, NewEvent, Next, StreamRules, Subscription};
+use futures_util::FutureExt;
+
+use crate::hub::{End, From, Hub, Next, StreamRules, Subscription, Unnumbered};
 use crate::metrics::HubSeries;
 use crate::sse::EventId;
 
@@ -218,12 +220,13 @@ fn every_reader_of_topics_gets_all_of_them_in_one_order() {
             thread::spawn(move || {
                 let topics = ["p/0", "p/1", "q"].map(|name| Topic::new(name).unwrap());
                 for number in 1..=EVENTS / 4 * 3 {
-                    let event = NewEvent {
+                    let event = Unnumbered {
                         frame: frame(&format!("{publisher}:{number}"), 0),
                         alias: None,
                     };
                     let topic = &topics[usize::try_from(number % 3).unwrap()];
-                    hub.topics().publish(topic, vec![event], None).unwrap();
+                    let published = hub.topics().publish(topic, vec![event], None);
+                    published.now_or_never().unwrap().unwrap();
                     if number % 8 == 0 {
                         thread::yield_now();
                     }

@@ -7,7 +7,9 @@ use proptest::sample::Index;
 
 use super::stage::{Reading, Stage, WORKERS, bounds, frame, text, topic_rules};
 use crate::config::{Slow, Start, Topic, TopicPattern};
-use crate::hub::{From, Full, Gap, GapReason, NewEvent, Next, PublishFault};
+use futures_util::FutureExt;
+
+use crate::hub::{From, Full, Gap, GapReason, Next, PublishFault, Unnumbered};
 use crate::sse::{Epoch, EventId};
 
 const NAMES: [&str; 5] = ["a", "b", "x/1", "x/2", "x/3"];
@@ -164,19 +166,23 @@ impl Play {
 
     fn publish(&mut self, name: &'static str, events: usize, size: usize) {
         let first = self.last() + 1;
-        let new = (first..).take(events).map(|position| NewEvent {
+        let new = (first..).take(events).map(|position| Unnumbered {
             frame: frame(&format!("{name}:{position}"), size),
             alias: (position % 2 == 0).then(|| format!("alias-{position}").as_str().into()),
         });
         let new = new.collect();
         let topic = Topic::new(name).unwrap();
-        let published = self.stage.on(|hub| hub.topics().publish(&topic, new, None));
+        let published = self.stage.on(|hub| {
+            let published = hub.topics().publish(&topic, new, None);
+            published.now_or_never().unwrap()
+        });
         let ids = match published {
             Ok(ids) => ids,
             Err(PublishFault::Full(full)) => {
                 assert!(self.crowded && matches!(full, Full::Streams(_)));
                 return;
             }
+            Err(fault) => panic!("{fault}"),
         };
         assert_eq!(
             ids,
@@ -548,14 +554,17 @@ fn an_event_that_a_sleeper_lost_lets_it_sleep_on() {
 fn a_key_publishes_once_and_gives_the_same_ids() {
     let stage = Stage::new(&bounds(10), Vec::new());
     let publish = |key| {
-        let event = NewEvent {
+        let event = Unnumbered {
             frame: frame("once", 0),
             alias: None,
         };
         let topic = Topic::new("a").unwrap();
         let events = vec![event.clone(), event];
         stage
-            .on(|hub| hub.topics().publish(&topic, events, Some([key; 32])))
+            .on(|hub| {
+                let published = hub.topics().publish(&topic, events, Some([key; 32]));
+                published.now_or_never().unwrap()
+            })
             .unwrap()
     };
     let first = publish(1);

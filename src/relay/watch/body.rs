@@ -18,7 +18,7 @@ use super::gap;
 use crate::config::Dialect;
 use crate::delivery::{self, Encoding, Item};
 use crate::dialect::{BodyKind, Ending, Failure};
-use crate::hub::{End, Next, Subscription};
+use crate::hub::{End, Next, Subscription, Written};
 use crate::relay::direct::Aborted;
 use crate::relay::error_frame::error_frame;
 use crate::relay::record::{Outcome, Record};
@@ -58,8 +58,8 @@ pub(in crate::relay) struct Watch {
     timer: Option<Pin<Box<Sleep>>>,
     /// When something was last handed out or written past.
     beaten: Instant,
-    /// Bytes written past this body when it was last asked.
-    seen: (u64, u64),
+    /// What was written past this body when it was last asked.
+    seen: Written,
     hung_up: Option<HungUp>,
     /// Whether the process is about to end, and the reader has to go.
     sent_away: bool,
@@ -97,7 +97,7 @@ impl Watch {
             state: State::Opening,
             timer: None,
             beaten: Instant::now(),
-            seen: (0, 0),
+            seen: Written::default(),
             hung_up: None,
             sent_away: false,
             events: 0,
@@ -248,11 +248,12 @@ impl Watch {
     fn note_written(&mut self) {
         let written = self.subscription.written();
         if written != self.seen {
-            self.record
-                .add_bytes(usize::try_from(written.1 - self.seen.1).unwrap_or(0));
+            let bytes = written.bytes - self.seen.bytes;
+            self.record.add_bytes(usize::try_from(bytes).unwrap_or(0));
             self.seen = written;
             self.count_events();
-            // When exactly is not known: the next heartbeat comes early rather than late.
+            let last = Instant::now() - self.subscription.silence();
+            self.beaten = self.beaten.max(last);
         }
     }
 
@@ -267,7 +268,7 @@ impl Watch {
     }
 
     fn count_events(&mut self) {
-        self.record.set_events(self.events + self.seen.0);
+        self.record.set_events(self.events + self.seen.events);
     }
 
     /// What is due because there is nothing to read.
