@@ -17,7 +17,6 @@ use super::stage::{Reading, bounds, frame, history, stream_rules, topic_rules};
 use crate::config::{History, Ids, Slow, Start, Topic, TopicPattern, TopicRules};
 use crate::delivery::{self, ClientIo, Encoding, Framing, Item, Socket};
 use crate::dialect::Ending;
-use futures_util::FutureExt;
 
 use crate::hub::{End, From, Hub, Next, Outlet, Stream, StreamRules, Subscription, Unnumbered};
 use crate::metrics::HubSeries;
@@ -337,22 +336,19 @@ async fn a_sleeper_is_not_written_what_it_did_not_ask_for() {
     let hub = Hub::new(&bounds(9), rules.into(), 1, HubSeries::default());
     let herald = tokio::spawn(hub.clone().herald(0));
     let [a, b] = ["a", "b"].map(|name| Topic::new(name).unwrap());
-    let publish = |topic, text| {
-        hub.topics()
-            .publish(topic, vec![event(text)], None)
-            .now_or_never()
-            .unwrap()
-            .unwrap()
+    let publish = async |topic, text| {
+        let published = hub.topics().publish(topic, vec![event(text)], None);
+        published.await.unwrap();
     };
-    publish(&a, "1");
-    publish(&b, "2");
+    publish(&a, "1").await;
+    publish(&b, "2").await;
     let begun = hub
         .topics()
         .subscribe(0, &[TopicPattern::any()], &From::Start);
     let (client, reading) = sleeper(begun.unwrap()).await;
     // Its place is behind what it did not ask for.
     assert_eq!(reading.subscription.id().position, 2);
-    publish(&b, "3");
+    publish(&b, "3").await;
     let_herald_run().await;
     assert!(reading.sleeps() && reading.subscription.written().events == 1);
     let mut lines = BufReader::new(client).lines();

@@ -34,14 +34,15 @@ impl Counter {
     }
 }
 
-type Herald = Pin<Box<dyn Future<Output = ()>>>;
+/// A herald on its rounds.
+type Running = Pin<Box<dyn Future<Output = ()>>>;
 
 /// A hub, a herald for each worker, and a clock that stands.
 pub(super) struct Stage {
     runtime: Runtime,
     pub(super) hub: Arc<Hub>,
     pub(super) series: HubSeries,
-    heralds: Vec<(Herald, Arc<Counter>)>,
+    heralds: Vec<(Running, Arc<Counter>)>,
 }
 
 impl Stage {
@@ -54,7 +55,7 @@ impl Stage {
         let series = HubSeries::default();
         let hub = runtime.block_on(async { Hub::new(bounds, rules, WORKERS, series.clone()) });
         let herald = |worker| {
-            let herald: Herald = Box::pin(hub.clone().herald(worker));
+            let herald: Running = Box::pin(hub.clone().herald(worker));
             (herald, Arc::new(Counter(AtomicUsize::new(1))))
         };
         Self {
