@@ -169,6 +169,10 @@ impl Source<'_> {
             Err((code, message)) => (TransportEnd::Cut, code, message.to_owned()),
         };
         let verdict = for_whole_events(judge(transport, &watcher));
+        if verdict.ending != Ending::Complete {
+            // It is there for its readers; who tries again wants another.
+            self.streams.generations.forget_keys(generation);
+        }
         let whole = verdict.client == ClientEnd::Clean;
         if whole && transport != TransportEnd::Cut {
             tail.finish();
