@@ -74,9 +74,9 @@ impl Feeds {
             .is_some()
     }
 
-    /// Forgets the feed, whoever reads it.
-    pub(super) fn forget(&self, key: &Key) {
-        self.0.remove(key);
+    /// Forgets `feed`, whoever reads it.
+    pub(super) fn forget(&self, key: &Key, feed: &Arc<Feed>) {
+        self.0.remove_if(key, |_, known| Arc::ptr_eq(known, feed));
     }
 }
 
@@ -148,7 +148,7 @@ pub(super) async fn join(
             let offer = Offer::subscription(&context, here, expires);
             delivering::deliver(context, subscription, reading, offer, record).await
         }
-        // The source ended without a word: it can only have panicked.
+        // The feed that it belongs to is held here.
         Err(_) => Err(Some(Refusal::internal())),
     }
 }

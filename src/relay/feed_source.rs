@@ -12,6 +12,7 @@ use super::feed::{ANSWER_STANDS, Feed, Key, LAST_EVENT_ID, State};
 use super::head::essence;
 use super::order::{self, Order};
 use super::plane::LiveRoute;
+use super::refusal::Refusal;
 use super::shared_answer::{self, SharedAnswer};
 use super::streams::Here;
 use super::tail::{Cut, Tail, TailEnd};
@@ -65,6 +66,11 @@ impl Template {
 
 /// Keeps the feed for as long as anybody reads it.
 pub(super) async fn run(feed: Arc<Feed>, key: Key, template: Template, share: Share, here: Here) {
+    let _end = AtLast {
+        feed: &feed,
+        key: &key,
+        here: &here,
+    };
     let source = Source {
         feed: &feed,
         template: &template,
@@ -80,9 +86,33 @@ pub(super) async fn run(feed: Arc<Feed>, key: Key, template: Template, share: Sh
         () = sourcing => {
             // Whoever comes within a moment gets the same answer; later ones ask anew.
             sleep(ANSWER_STANDS).await;
-            here.streams.feeds.forget(&key);
         }
         () = unread(&feed, &key, share.on_last_leave, &here) => {}
+    }
+}
+
+/// Whatever its source came to, even if it failed in the middle: the feed is over, and nobody waits for it.
+struct AtLast<'f> {
+    feed: &'f Arc<Feed>,
+    key: &'f Key,
+    here: &'f Here,
+}
+
+impl Drop for AtLast<'_> {
+    fn drop(&mut self) {
+        self.here.streams.feeds.forget(self.key, self.feed);
+        self.feed.state.send_if_modified(|state| {
+            let unanswered = matches!(state, State::Opening);
+            if unanswered {
+                *state = State::Answered(Arc::new(SharedAnswer::Refused(Refusal::internal())));
+            }
+            unanswered
+        });
+        // Only the first end counts.
+        self.feed.stream.close(End {
+            ending: Ending::Complete,
+            abort: false,
+        });
     }
 }
 

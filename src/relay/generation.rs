@@ -160,6 +160,11 @@ impl Generations {
 
     pub(super) fn forget(&self, generation: &Arc<Generation>) {
         self.by_id.remove(&generation.id);
+        self.forget_keys(generation);
+    }
+
+    /// Who asks for it anew is answered anew.
+    pub(super) fn forget_keys(&self, generation: &Arc<Generation>) {
         let keys = std::mem::take(&mut *generation.keys());
         for key in keys {
             self.by_key

@@ -34,6 +34,7 @@ pub(super) async fn run(
     streams: Arc<Streams>,
     give: Arrival,
 ) {
+    let _end = AtLast(&generation, &streams);
     let started = Instant::now();
     let clocks = order::clocks_of(&order.route, 0, order.dialect);
     let mut stop = generation.stop.subscribe();
@@ -59,6 +60,23 @@ pub(super) async fn run(
     }
     .read(reached, started, on_leave)
     .await;
+}
+
+/// A source that fails in the middle leaves nobody waiting, and no answer that looks whole.
+struct AtLast<'g>(&'g Arc<Generation>, &'g Streams);
+
+impl Drop for AtLast<'_> {
+    fn drop(&mut self) {
+        let Self(generation, streams) = self;
+        if generation.stream.end().is_none() {
+            streams.generations.forget(generation);
+            generation.state.send_replace(State::Passed);
+            generation.ended(End {
+                ending: Ending::Truncated,
+                abort: true,
+            });
+        }
+    }
 }
 
 /// What came is no stream: it is the first caller's, and nothing is kept.
@@ -169,6 +187,10 @@ impl Source<'_> {
             Err((code, message)) => (TransportEnd::Cut, code, message.to_owned()),
         };
         let verdict = for_whole_events(judge(transport, &watcher));
+        if verdict.ending != Ending::Complete {
+            // It is there for its readers; who tries again wants another.
+            self.streams.generations.forget_keys(generation);
+        }
         let whole = verdict.client == ClientEnd::Clean;
         if whole && transport != TransportEnd::Cut {
             tail.finish();

@@ -337,3 +337,23 @@ async fn r38_an_answer_is_found_by_so_many_keys_and_no_more() {
     let (late, _peer, _) = begun(&gateway, &backend, &ask(79)).await;
     assert_ne!(place(&late), place(&reader));
 }
+
+/// 39. Who sent a request again, with the key of one whose answer had failed, got the failure again for as long as
+/// answers are kept.
+#[tokio::test]
+async fn r39_who_tries_again_does_not_get_the_failure_again() {
+    let backend = Backend::listen().await;
+    let gateway = gateway(&backend, "resume = { on_leave = \"cancel\" }").await;
+    let ask = CHAT.ask().field("Idempotency-Key: k1");
+    let (reader, mut peer, _) = begun(&gateway, &backend, &ask).await;
+    reader.leave();
+    peer.left().await;
+    let (mut reader, mut peer, _) = begun(&gateway, &backend, &ask).await;
+    peer.chunk(CHAT.begun()).await;
+    peer.close();
+    reader.rest().await;
+    let (mut reader, mut peer, _) = begun(&gateway, &backend, &ask).await;
+    peer.chunk(CHAT.whole()).await;
+    peer.send(wire::LAST).await;
+    assert_eq!(reader.rest().await.0.last().unwrap().data, "[DONE]");
+}
