@@ -12,7 +12,7 @@
 //! it holds back nobody, and what the log has evicted meanwhile it is told as a gap.
 //!
 //! Nothing here is lock-free. A log is behind a mutex that is held for the length of a push or a read; what
-//! is left between two threads is the moment of parking, which [`parking`] describes.
+//! is left between two threads is the moment of parking, which `parking.rs` describes.
 
 mod beginning;
 mod board;
@@ -31,7 +31,7 @@ pub use board::{Producer, PublishFault, Topics};
 pub use gap::{Gap, GapReason};
 pub use limits::{Full, StreamSlot};
 pub use reader::{Outlet, Written};
-pub use stream::{End, Stream, StreamRules};
+pub use stream::{End, Ended, Stream, StreamRules};
 pub use subscription::{From, Next, Subscription};
 
 pub use crate::store::Unnumbered;
