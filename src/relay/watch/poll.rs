@@ -40,7 +40,7 @@ pub(super) async fn answer(
             () = stopped(&socket) => None,
         };
     }
-    let (body, events) = render(&subscription, found);
+    let (body, events) = render(&mut subscription, found);
     let mut record = record.take().ok_or(None)?;
     record.status = Some(StatusCode::OK);
     record.set_events(events);
@@ -55,10 +55,17 @@ pub(super) async fn answer(
 }
 
 /// The document, and how many events it holds.
-fn render(subscription: &Subscription, found: Option<Next>) -> (bytes::Bytes, u64) {
-    let mut closed = subscription.is_over();
+fn render(subscription: &mut Subscription, mut found: Option<Next>) -> (bytes::Bytes, u64) {
     let mut ids = Vec::new();
     let mut frames = Vec::new();
+    // A gap in one topic does not move the cursor, since others may have more: without what follows, the next
+    // request would be told of the same gap again, and so would each after it.
+    while let Some(Next::Gap(gap)) = found {
+        ids.push(gap.id.to_string());
+        frames.push(gap::frame(&gap));
+        found = subscription.read();
+    }
+    let mut closed = subscription.is_over();
     match found {
         Some(Next::Events(entries)) => {
             for entry in entries {
@@ -66,12 +73,8 @@ fn render(subscription: &Subscription, found: Option<Next>) -> (bytes::Bytes, u6
                 frames.push(entry.frame);
             }
         }
-        Some(Next::Gap(gap)) => {
-            ids.push(gap.id.to_string());
-            frames.push(gap::frame(&gap));
-        }
         Some(Next::End(_)) => closed = true,
-        Some(Next::Lagged) | None => {}
+        Some(Next::Gap(_) | Next::Lagged) | None => {}
     }
     let items = ids.iter().zip(&frames);
     let items = items.map(|(id, frame)| Item { id, frame });
