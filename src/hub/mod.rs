@@ -103,7 +103,10 @@ impl Hub {
     ///
     /// [`Full`] when there are as many streams as there may be.
     pub fn open(&self, rules: StreamRules) -> Result<Arc<Stream>, Full> {
-        Stream::open(self.shared.clone(), rules)
+        Stream::open(self.shared.clone(), rules).or_else(|full| match self.topics.make_room() {
+            true => Stream::open(self.shared.clone(), rules),
+            false => Err(full),
+        })
     }
 
     /// Streams with a name, which anybody may publish to who has the right.

@@ -390,11 +390,7 @@ impl Asking {
     /// Reads an answer that is there.
     fn attach(self, known: Arc<Generation>, here: &Here) -> Result<Found, Refusal> {
         if known.asked != self.asked {
-            return Err(Refusal::new(
-                StatusCode::UNPROCESSABLE_ENTITY,
-                "idempotency_key_reused",
-                "this `Idempotency-Key` was used for another request: take a new one",
-            ));
+            return Err(Refusal::key_reused());
         }
         let subscription = known.stream.subscribe(here.worker, &From::Count(0));
         Ok(Found::Known(known, subscription))

@@ -40,9 +40,12 @@ pub(super) async fn answer(
             () = stopped(&socket) => None,
         };
     }
+<<<<<<< HEAD
     if matches!(&found, Some(Next::End(end)) if end.abort) {
         return Err(Some(Refusal::broken_off()));
     }
+=======
+>>>>>>> w-attack
     let (body, events) = render(&mut subscription, found);
     let mut record = record.take().ok_or(None)?;
     record.status = Some(StatusCode::OK);
@@ -58,12 +61,24 @@ pub(super) async fn answer(
 }
 
 /// The document, and how many events it holds.
+<<<<<<< HEAD
 fn render(subscription: &mut Subscription, found: Option<Next>) -> (bytes::Bytes, u64) {
     // An answer that is not whole is not closed: whoever asks on is told.
     let mut closed =
         subscription.is_over() && !matches!(subscription.read(), Some(Next::End(end)) if end.abort);
+=======
+fn render(subscription: &mut Subscription, mut found: Option<Next>) -> (bytes::Bytes, u64) {
+>>>>>>> w-attack
     let mut ids = Vec::new();
     let mut frames = Vec::new();
+    // A gap in one topic does not move the cursor, since others may have more: without what follows, the next
+    // request would be told of the same gap again, and so would each after it.
+    while let Some(Next::Gap(gap)) = found {
+        ids.push(gap.id.to_string());
+        frames.push(gap::frame(&gap));
+        found = subscription.read();
+    }
+    let mut closed = subscription.is_over();
     match found {
         Some(Next::Events(entries)) => {
             for entry in entries {
@@ -71,12 +86,8 @@ fn render(subscription: &mut Subscription, found: Option<Next>) -> (bytes::Bytes
                 frames.push(entry.frame);
             }
         }
-        Some(Next::Gap(gap)) => {
-            ids.push(gap.id.to_string());
-            frames.push(gap::frame(&gap));
-        }
         Some(Next::End(_)) => closed = true,
-        Some(Next::Lagged) | None => {}
+        Some(Next::Gap(_) | Next::Lagged) | None => {}
     }
     let items = ids.iter().zip(&frames);
     let items = items.map(|(id, frame)| Item { id, frame });
