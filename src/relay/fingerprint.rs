@@ -4,11 +4,8 @@ use http::{HeaderMap, HeaderName};
 use sha2::{Digest as _, Sha256};
 
 use super::order::Order;
-<<<<<<< HEAD
 use crate::edge::auth;
-=======
 use crate::hub::Unnumbered;
->>>>>>> w-attack
 
 /// A hash that stands for a request, or for who makes it.
 pub(super) type Digest = [u8; 32];
