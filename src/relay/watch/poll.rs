@@ -40,12 +40,9 @@ pub(super) async fn answer(
             () = stopped(&socket) => None,
         };
     }
-<<<<<<< HEAD
     if matches!(&found, Some(Next::End(end)) if end.abort) {
         return Err(Some(Refusal::broken_off()));
     }
-=======
->>>>>>> w-attack
     let (body, events) = render(&mut subscription, found);
     let mut record = record.take().ok_or(None)?;
     record.status = Some(StatusCode::OK);
@@ -61,14 +58,7 @@ pub(super) async fn answer(
 }
 
 /// The document, and how many events it holds.
-<<<<<<< HEAD
-fn render(subscription: &mut Subscription, found: Option<Next>) -> (bytes::Bytes, u64) {
-    // An answer that is not whole is not closed: whoever asks on is told.
-    let mut closed =
-        subscription.is_over() && !matches!(subscription.read(), Some(Next::End(end)) if end.abort);
-=======
 fn render(subscription: &mut Subscription, mut found: Option<Next>) -> (bytes::Bytes, u64) {
->>>>>>> w-attack
     let mut ids = Vec::new();
     let mut frames = Vec::new();
     // A gap in one topic does not move the cursor, since others may have more: without what follows, the next
@@ -78,7 +68,9 @@ fn render(subscription: &mut Subscription, mut found: Option<Next>) -> (bytes::B
         frames.push(gap::frame(&gap));
         found = subscription.read();
     }
-    let mut closed = subscription.is_over();
+    // An answer that is not whole is not closed: whoever asks on is told.
+    let mut closed =
+        subscription.is_over() && !matches!(subscription.read(), Some(Next::End(end)) if end.abort);
     match found {
         Some(Next::Events(entries)) => {
             for entry in entries {
@@ -86,7 +78,7 @@ fn render(subscription: &mut Subscription, mut found: Option<Next>) -> (bytes::B
                 frames.push(entry.frame);
             }
         }
-        Some(Next::End(_)) => closed = true,
+        Some(Next::End(end)) => closed = !end.abort,
         Some(Next::Gap(_) | Next::Lagged) | None => {}
     }
     let items = ids.iter().zip(&frames);
