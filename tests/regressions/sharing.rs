@@ -357,3 +357,40 @@ async fn r39_who_tries_again_does_not_get_the_failure_again() {
     peer.send(wire::LAST).await;
     assert_eq!(reader.rest().await.0.last().unwrap().data, "[DONE]");
 }
+
+/// 40. Where every origin may read, any page could open a WebSocket with its visitor's cookies, and read what was
+/// for that visitor.
+#[tokio::test]
+async fn r40_a_page_of_any_origin_opens_no_websocket_with_the_cookies_of_its_visitor() {
+    let backend = Backend::listen().await;
+    let cors = "cors = { origins = [\"*\"] }";
+    let inbox = format!(
+        "[keys.web]\nvalue = \"k\"\n\
+         [routes.inbox]\npath = \"/inbox\"\nallow = [\"web\"]\nkey_in = {{ cookie = \"key\" }}\n\
+         subscribe = [\"mine\"]\n{cors}\n\
+         [routes.news]\npath = \"/news\"\nsubscribe = [\"news\"]\n{cors}\n"
+    );
+    let source = toml(&backend.url(), &format!("share = true\n{cors}")) + &inbox;
+    let gateway = Gateway::start(&source).await;
+    let ask = |path: &str, origin: &str| {
+        Ask::get(path)
+            .field("Connection: Upgrade")
+            .field("Upgrade: websocket")
+            .field("Sec-WebSocket-Version: 13")
+            .field("Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==")
+            .field(&format!("Origin: {origin}"))
+            .field("Cookie: key=k")
+    };
+    for (path, origin, status) in [
+        ("/inbox", "https://evil.test", 403),
+        ("/inbox", "http://gateway.test", 101),
+        ("/news", "https://evil.test", 101),
+    ] {
+        let mut client = gateway.asking(&ask(path, origin)).await;
+        assert_eq!(client.head().await.status(), status, "{path} {origin}");
+    }
+    let mut client = gateway.asking(&ask("/shared", "https://evil.test")).await;
+    let (mut peer, _) = backend.request().await;
+    peer.send(head("text/event-stream")).await;
+    assert_eq!(client.head().await.status(), 403);
+}
