@@ -438,13 +438,15 @@ impl Board {
         });
     }
 
-    /// Forgets the topic that was used longest ago, of those that nobody reads; false if there is none.
+    /// Forgets the topic that was used longest ago, of those that nobody reads; false if there is none. One without
+    /// events goes before any that has some: to ask for topics costs no other topic what it keeps.
     fn forget_idlest(&mut self) -> bool {
+        let rank = |named: &Named| (!named.stream.is_empty(), named.used_ms);
         let free = self.topics.values().filter(|named| named.is_free());
-        let Some(oldest) = free.map(|named| named.used_ms).min() else {
+        let Some(first) = free.map(rank).min() else {
             return false;
         };
-        self.forget(|named| named.used_ms <= oldest);
+        self.forget(|named| rank(named) <= first);
         true
     }
 

@@ -394,3 +394,21 @@ async fn r40_a_page_of_any_origin_opens_no_websocket_with_the_cookies_of_its_vis
     peer.send(head("text/event-stream")).await;
     assert_eq!(client.head().await.status(), 403);
 }
+
+/// 41. Whoever asked for enough topics that nobody had published to drove out what others kept.
+#[tokio::test]
+async fn r41_topics_without_events_give_way_before_those_that_have_some() {
+    let backend = Backend::listen().await;
+    let hub = "[hub]\nstreams = 3\n\
+               [routes.topics]\npath = \"/t/{topic}\"\npublish = \"{topic}\"\nsubscribe = [\"{topic}\"]\n";
+    let gateway = Gateway::start(&(toml(&backend.url(), "") + hub)).await;
+    let published = gateway.fetch(&Ask::post("/t/mine", "kept")).await;
+    assert_eq!(published.status(), 200);
+    for other in 0..9 {
+        let poll = Ask::get(&format!("/t/other{other}?transport=poll"));
+        assert_eq!(gateway.fetch(&poll).await.status(), 200);
+    }
+    let kept = Ask::get("/t/mine?transport=poll&after=0");
+    let kept = gateway.fetch(&kept).await.json();
+    assert_eq!(kept["events"][0]["data"], "kept", "{kept}");
+}
