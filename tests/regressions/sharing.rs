@@ -412,3 +412,36 @@ async fn r41_topics_without_events_give_way_before_those_that_have_some() {
     let kept = gateway.fetch(&kept).await.json();
     assert_eq!(kept["events"][0]["data"], "kept", "{kept}");
 }
+
+/// 42. Who polls topics from before what is kept was told of the same gap again with every poll, and got no event.
+#[tokio::test]
+async fn r42_a_poll_gets_past_a_gap() {
+    let backend = Backend::listen().await;
+    let topics = "[topics.\"*\"]\nhistory = { events = 2 }\n\
+                  [routes.topics]\npath = \"/t/{topic}\"\npublish = \"{topic}\"\nsubscribe = [\"{topic}\", \"b\"]\n";
+    for transport in ["poll", "long-poll"] {
+        let gateway = Gateway::start(&(toml(&backend.url(), "") + topics)).await;
+        for topic in ["a", "b"] {
+            for number in 0..5 {
+                let event = Ask::post(&format!("/t/{topic}"), format!("{topic}{number}"));
+                assert_eq!(gateway.fetch(&event).await.status(), 200);
+            }
+        }
+        let ask = |from: &str| Ask::get(&format!("/t/a?transport={transport}&{from}"));
+        let first = gateway.fetch(&ask("after=0")).await.json();
+        let events = first["events"].as_array().unwrap().iter();
+        let (gaps, events): (Vec<_>, Vec<_>) = events.partition(|event| event["event"] == "gap");
+        let data: Vec<_> = events.iter().map(|event| event["data"].as_str()).collect();
+        assert_eq!(gaps.len(), 2, "{first}");
+        assert_eq!(data, ["a3", "a4", "b3", "b4"].map(Some), "{first}");
+        let cursor = first["cursor"].as_str().unwrap();
+        let event = Ask::post("/t/b", "next");
+        assert_eq!(gateway.fetch(&event).await.status(), 200);
+        let next = gateway
+            .fetch(&ask(&format!("cursor={cursor}")))
+            .await
+            .json();
+        assert_eq!(next["events"].as_array().unwrap().len(), 1, "{next}");
+        assert_eq!(next["events"][0]["data"], "next");
+    }
+}
