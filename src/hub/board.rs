@@ -28,8 +28,14 @@ const PRODUCERS: usize = 100_000;
 /// Most forgotten topics whose last event is known of each; beyond it, only of all together.
 const FORGOTTEN: usize = 10_000;
 
-/// What tells one publication from another: a hash over who publishes, where, and the key shown.
-pub type Producer = [u8; 32];
+/// What tells one publication from another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Producer {
+    /// A hash over who publishes, where, and the key shown.
+    pub key: [u8; 32],
+    /// A hash over what is published: a key stands for that alone.
+    pub content: [u8; 32],
+}
 
 /// Why nothing was published.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -40,6 +46,9 @@ pub enum PublishFault {
     /// The same publication, by its key, has not been answered yet.
     #[error("the same publication is under way")]
     UnderWay,
+    /// Its key was used for something else.
+    #[error("the key was used for another publication")]
+    Reused,
     /// The store did not take it.
     #[error(transparent)]
     Store(#[from] StoreFault),
@@ -85,11 +94,18 @@ impl Tail for Tails {
 struct Board {
     topics: HashMap<Topic, Named>,
     watching: Slab<Weak<Watching>>,
-    /// What was published under a key; none while it is under way.
-    producers: HashMap<Producer, Option<Published>>,
+    producers: HashMap<[u8; 32], Produced>,
     /// The same keys with the time they came, oldest first.
-    produced: VecDeque<(u64, Producer)>,
+    produced: VecDeque<(u64, [u8; 32])>,
     forgotten: Forgotten,
+}
+
+/// What became of a publication with a key.
+#[derive(Debug, Clone, Copy)]
+struct Produced {
+    content: [u8; 32],
+    /// None while it is under way.
+    published: Option<Published>,
 }
 
 /// What one publication was numbered.
@@ -218,7 +234,7 @@ impl Topics {
         producer: Option<Producer>,
     ) -> Result<Vec<EventId>, PublishFault> {
         let tails = &self.tails;
-        if let Some(published) = producer.map_or(Ok(None), |key| tails.claim(key))? {
+        if let Some(published) = producer.map_or(Ok(None), |producer| tails.claim(producer))? {
             return Ok(published.ids(tails.epoch));
         }
         let mut claim = Claim {
@@ -266,6 +282,12 @@ impl Topics {
     pub(super) fn sweep(&self) {
         self.tails.sweep();
     }
+
+    /// Gives the places back of topics that hold nothing and that nobody reads; false if there is none. Nothing is
+    /// lost with them, and whoever asks for a name may make one.
+    pub(super) fn make_room(&self) -> bool {
+        lock(&self.tails.board).forget_empty()
+    }
 }
 
 /// A producer's key while its publication is under way. What became of it is known from then on; if it failed, it
@@ -278,19 +300,29 @@ struct Claim<'t> {
 
 impl Drop for Claim<'_> {
     fn drop(&mut self) {
-        if let Some(key) = self.producer {
-            lock(&self.tails.board).settle(key, self.published, self.tails.shared.now_ms());
+        if let Some(producer) = self.producer {
+            let now = self.tails.shared.now_ms();
+            lock(&self.tails.board).settle(producer, self.published, now);
         }
     }
 }
 
 impl Tails {
     /// Claims a producer's key for a publication that begins; what was published under it, if anything was.
-    fn claim(&self, key: Producer) -> Result<Option<Published>, PublishFault> {
-        match lock(&self.board).producers.entry(key) {
-            Entry::Occupied(known) => known.get().map(Some).ok_or(PublishFault::UnderWay),
+    fn claim(&self, producer: Producer) -> Result<Option<Published>, PublishFault> {
+        match lock(&self.board).producers.entry(producer.key) {
+            Entry::Occupied(known) if known.get().content != producer.content => {
+                Err(PublishFault::Reused)
+            }
+            Entry::Occupied(known) => {
+                let published = known.get().published;
+                published.map(Some).ok_or(PublishFault::UnderWay)
+            }
             Entry::Vacant(place) => {
-                place.insert(None);
+                place.insert(Produced {
+                    content: producer.content,
+                    published: None,
+                });
                 Ok(None)
             }
         }
@@ -382,7 +414,7 @@ impl Tails {
             Ok(stream) => stream,
             Err(full) => {
                 // Whatever was used last stays longest; whoever comes back to a forgotten one is told of a gap.
-                if !board.forget_idlest() {
+                if !board.forget_empty() && !board.forget_idlest() {
                     return Err(full);
                 }
                 self.make(board, topic)?
@@ -438,30 +470,36 @@ impl Board {
         });
     }
 
-    /// Forgets the topic that was used longest ago, of those that nobody reads; false if there is none. One without
-    /// events goes before any that has some: to ask for topics costs no other topic what it keeps.
+    /// Forgets the topics that hold nothing and that nobody reads, whenever they were used; false if there is none.
+    fn forget_empty(&mut self) -> bool {
+        let before = self.topics.len();
+        self.forget(|named| named.stream.is_empty());
+        self.topics.len() < before
+    }
+
+    /// Forgets the topic that was used longest ago, of those that nobody reads; false if there is none.
     fn forget_idlest(&mut self) -> bool {
-        let rank = |named: &Named| (!named.stream.is_empty(), named.used_ms);
         let free = self.topics.values().filter(|named| named.is_free());
-        let Some(first) = free.map(rank).min() else {
+        let Some(oldest) = free.map(|named| named.used_ms).min() else {
             return false;
         };
-        self.forget(|named| rank(named) <= first);
+        self.forget(|named| named.used_ms <= oldest);
         true
     }
 
     /// Keeps what became of a publication; nothing where it failed.
-    fn settle(&mut self, key: Producer, published: Option<Published>, now: u64) {
-        let Some(published) = published else {
+    fn settle(&mut self, producer: Producer, published: Option<Published>, now: u64) {
+        let Producer { key, content } = producer;
+        if published.is_none() {
             self.producers.remove(&key);
             return;
-        };
+        }
         if self.produced.len() == PRODUCERS
             && let Some((_, oldest)) = self.produced.pop_front()
         {
             self.producers.remove(&oldest);
         }
-        self.producers.insert(key, Some(published));
+        self.producers.insert(key, Produced { content, published });
         self.produced.push_back((now, key));
     }
 

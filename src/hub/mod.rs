@@ -103,7 +103,10 @@ impl Hub {
     ///
     /// [`Full`] when there are as many streams as there may be.
     pub fn open(&self, rules: StreamRules) -> Result<Arc<Stream>, Full> {
-        Stream::open(self.shared.clone(), rules)
+        Stream::open(self.shared.clone(), rules).or_else(|full| match self.topics.make_room() {
+            true => Stream::open(self.shared.clone(), rules),
+            false => Err(full),
+        })
     }
 
     /// Streams with a name, which anybody may publish to who has the right.
@@ -119,12 +122,6 @@ impl Hub {
     /// Largest event, in bytes.
     pub fn largest_event(&self) -> usize {
         self.shared.limits.event
-    }
-
-    /// Whether little room is left for events: what nobody needs is to be let go, before streams lose events that
-    /// somebody does.
-    pub fn is_crowded(&self) -> bool {
-        self.shared.limits.is_crowded()
     }
 
     /// Delivers events to the parked subscribers of `worker`. Ends never; dropped with the worker.

@@ -5,6 +5,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::order::Order;
 use crate::edge::auth;
+use crate::hub::Unnumbered;
 
 /// A hash that stands for a request, or for who makes it.
 pub(super) type Digest = [u8; 32];
@@ -96,6 +97,16 @@ pub(super) fn named(route: &str, owner: Option<&Digest>, key: &[u8]) -> Digest {
     hash.add(route.as_bytes());
     hash.add(owner.map_or(&[], |owner| owner));
     hash.add(key);
+    hash.finish()
+}
+
+/// What is published.
+pub(super) fn published(events: &[Unnumbered]) -> Digest {
+    let mut hash = Parts::default();
+    for event in events {
+        hash.add(event.frame.as_bytes());
+        hash.add(event.alias.as_deref().unwrap_or_default().as_bytes());
+    }
     hash.finish()
 }
 

@@ -202,7 +202,7 @@ impl Generations {
     }
 
     /// Forgets the answer that ended longest ago and that nobody reads; whether there was one.
-    pub(super) fn make_room(&self) -> bool {
+    fn make_room(&self) -> bool {
         let oldest = self
             .by_id
             .iter()
@@ -369,7 +369,6 @@ fn place(resume: &Resume, here: &Here) -> Option<Arc<Stream>> {
         ids: Ids::Gateway,
     };
     let hub = &here.streams.hub;
-    while hub.is_crowded() && here.streams.generations.make_room() {}
     let opened = hub.open(rules);
     let opened = opened.or_else(|full| match here.streams.generations.make_room() {
         true => hub.open(rules),
@@ -390,11 +389,7 @@ impl Asking {
     /// Reads an answer that is there.
     fn attach(self, known: Arc<Generation>, here: &Here) -> Result<Found, Refusal> {
         if known.asked != self.asked {
-            return Err(Refusal::new(
-                StatusCode::UNPROCESSABLE_ENTITY,
-                "idempotency_key_reused",
-                "this `Idempotency-Key` was used for another request: take a new one",
-            ));
+            return Err(Refusal::key_reused());
         }
         let subscription = known.stream.subscribe(here.worker, &From::Count(0));
         Ok(Found::Known(known, subscription))

@@ -218,14 +218,25 @@ pub(super) async fn stopped(socket: &Socket) {
 
 /// Asks for an event stream on behalf of nobody in particular.
 pub(super) async fn ask_for_events(order: Box<Order>) -> Result<Reached, Refusal> {
-    ask(order, Hop::default(), true).await
+    let route = order.route.clone();
+    stayed(ask(order, Hop::default(), true).await?, &route)
 }
 
 /// Asks for a document on behalf of nobody in particular.
 pub(super) async fn ask_for_document(mut order: Box<Order>) -> Result<Reached, Refusal> {
     // What is compressed cannot be published as text.
     order.dialect = Dialect::Plain;
-    ask(order, Hop::default(), true).await
+    let route = order.route.clone();
+    stayed(ask(order, Hop::default(), true).await?, &route)
+}
+
+/// The answer, unless the upstream switched protocols: nobody can have asked for that where many read.
+fn stayed(reached: Reached, route: &LiveRoute) -> Result<Reached, Refusal> {
+    if reached.asked.answer.head.status != StatusCode::SWITCHING_PROTOCOLS {
+        return Ok(reached);
+    }
+    let upstream = &route.chain[reached.entry].upstream.name;
+    Err(Refusal::switched(&reached.asked.endpoint.name, upstream))
 }
 
 /// Asks on behalf of a kept answer, within `total` from when it was asked for.
@@ -233,8 +244,10 @@ pub(super) async fn ask_within_total(
     mut order: Box<Order>,
     total: Option<(Instant, Duration)>,
 ) -> Result<Reached, Refusal> {
-    let hop = hop::strip_request(&mut order.parts.headers);
-    ask_within(order, hop, true, total).await
+    let mut hop = hop::strip_request(&mut order.parts.headers);
+    hop.upgrade = None;
+    let route = order.route.clone();
+    stayed(ask_within(order, hop, true, total).await?, &route)
 }
 
 async fn ask_within(

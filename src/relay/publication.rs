@@ -6,12 +6,13 @@
 //! | `application/x-ndjson`, `application/jsonl` | a JSON object a line: `{"data": …, "event": …, "id": …, "retry": …}` |
 //! | anything else | the data of one event; its name, id and `retry` stand in fields or in the query |
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::value::RawValue;
 
 use super::head::essence;
 use super::refusal::Refusal;
@@ -35,7 +36,8 @@ pub(super) struct Publication<'p> {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Line {
-    data: Value,
+    /// As it was written: numbers too large or too fine for us are none of our business.
+    data: Box<RawValue>,
     event: Option<String>,
     id: Option<String>,
     retry: Option<u64>,
@@ -143,9 +145,9 @@ fn lines(publication: &Publication<'_>) -> Result<Vec<Unnumbered>, Refusal> {
                     which + 1
                 ))
             })?;
-            let data = match &line.data {
-                Value::String(text) => text.clone(),
-                other => other.to_string(),
+            let data = match serde_json::from_str::<Cow<'_, str>>(line.data.get()) {
+                Ok(text) => text,
+                Err(_) => line.data.get().into(),
             };
             let frame = Frame::new(line.event.as_deref(), &data, line.retry);
             Ok(Unnumbered {

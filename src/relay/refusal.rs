@@ -93,6 +93,7 @@ impl Refusal {
     pub(super) fn unpublished(fault: &PublishFault) -> Self {
         match fault {
             PublishFault::Full(full) => Self::full(full),
+            PublishFault::Reused => Self::key_reused(),
             PublishFault::UnderWay => Self::new(
                 StatusCode::CONFLICT,
                 "publication_under_way",
@@ -106,6 +107,15 @@ impl Refusal {
                 refusal.transient()
             }
         }
+    }
+
+    /// A key that names a request came with another one.
+    pub(super) fn key_reused() -> Self {
+        Self::new(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "idempotency_key_reused",
+            "this `Idempotency-Key` was used for another request: take a new one",
+        )
     }
 
     /// There is no such kept answer, or it is somebody else's: nobody learns which.

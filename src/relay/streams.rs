@@ -1,6 +1,7 @@
 //! What outlives requests and configurations: the hub, the feeds and the kept answers.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::watch;
 
@@ -17,7 +18,9 @@ pub struct Streams {
     pub hub: Arc<Hub>,
     pub(super) feeds: Feeds,
     pub(super) generations: Generations,
-    drain: watch::Sender<bool>,
+    /// How long the process waits for subscribers once it is to end.
+    patience: Duration,
+    drain: watch::Sender<Option<Duration>>,
 }
 
 /// Where a request is served.
@@ -37,16 +40,18 @@ impl Streams {
             hub: Hub::new(&config.hub, rules, workers, metrics.hub.clone()),
             feeds: Feeds::default(),
             generations: Generations::default(),
-            drain: watch::Sender::new(false),
+            patience: config.server.drain,
+            drain: watch::Sender::new(None),
         })
     }
 
     /// The process is about to end: subscribers over WebSocket are sent away soon.
     pub fn drain(&self) {
-        self.drain.send_replace(true);
+        self.drain.send_replace(Some(self.patience));
     }
 
-    pub(super) fn draining(&self) -> watch::Receiver<bool> {
+    /// Tells within how long a subscriber is to be sent away, once it is.
+    pub(super) fn draining(&self) -> watch::Receiver<Option<Duration>> {
         self.drain.subscribe()
     }
 
@@ -55,6 +60,5 @@ impl Streams {
         self.hub.sweep();
         self.feeds.sweep();
         self.generations.sweep();
-        while self.hub.is_crowded() && self.generations.make_room() {}
     }
 }

@@ -20,6 +20,7 @@ use crate::config::{Route, Topic, TopicPattern, TopicPiece, TopicSource, TopicTe
 use crate::dialect::Ending;
 use crate::edge::auth::{self, Principal};
 use crate::edge::rights;
+use crate::hub::Producer;
 use crate::router::{parameters, query_values};
 use crate::sse::EventId;
 
@@ -108,7 +109,10 @@ async fn publish(
     let key = order.parts.headers.get(IDEMPOTENCY_KEY).map(|key| {
         let owner = auth::identity(order.principal.as_ref(), &order.parts.headers);
         let place = format!("{}\n{topic}", route.name);
-        fingerprint::named(&place, owner.as_ref(), key.as_bytes())
+        Producer {
+            key: fingerprint::named(&place, owner.as_ref(), key.as_bytes()),
+            content: fingerprint::published(&events),
+        }
     });
     let count = events.len() as u64;
     let ids = hub

@@ -9,7 +9,7 @@ use super::stage::{Reading, Stage, WORKERS, bounds, frame, text, topic_rules};
 use crate::config::{Slow, Start, Topic, TopicPattern};
 use futures_util::FutureExt;
 
-use crate::hub::{From, Full, Gap, GapReason, Next, PublishFault, Unnumbered};
+use crate::hub::{From, Full, Gap, GapReason, Next, Producer, PublishFault, Unnumbered};
 use crate::sse::{Epoch, EventId};
 
 const NAMES: [&str; 5] = ["a", "b", "x/1", "x/2", "x/3"];
@@ -562,7 +562,11 @@ fn a_key_publishes_once_and_gives_the_same_ids() {
         let events = vec![event.clone(), event];
         stage
             .on(|hub| {
-                let published = hub.topics().publish(&topic, events, Some([key; 32]));
+                let producer = Producer {
+                    key: [key; 32],
+                    content: [0; 32],
+                };
+                let published = hub.topics().publish(&topic, events, Some(producer));
                 published.now_or_never().unwrap()
             })
             .unwrap()

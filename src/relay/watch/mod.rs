@@ -7,6 +7,8 @@ mod gap;
 mod poll;
 mod websocket;
 
+use std::time::Duration;
+
 use bytes::{Bytes, BytesMut};
 use http::header::{CONTENT_TYPE, COOKIE, HOST, ORIGIN, SEC_WEBSOCKET_VERSION};
 use http::request::Parts;
@@ -49,8 +51,8 @@ pub(super) struct Offer {
     pub(super) until: Option<Instant>,
     /// How its end is told in band, where it is an answer and not a subscription that is come back to.
     pub(super) speaks: Option<(Dialect, BodyKind)>,
-    /// Told when the process is about to end.
-    pub(super) drain: watch::Receiver<bool>,
+    /// Told when the process is about to end, and within how long.
+    pub(super) drain: watch::Receiver<Option<Duration>>,
     /// Fields of the answer's head besides ours.
     pub(super) headers: HeaderMap,
     /// How events are written, where it is not for the client to choose.

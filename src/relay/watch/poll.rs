@@ -57,27 +57,30 @@ pub(super) async fn answer(
     Ok(response)
 }
 
-/// The document, and how many events it holds. Behind a gap it goes on: the cursor of topics stands before a gap, and
-/// who came back with it would be told of the same one again.
+/// The document, and how many events it holds.
 fn render(subscription: &mut Subscription, mut found: Option<Next>) -> (bytes::Bytes, u64) {
     let mut ids = Vec::new();
     let mut frames = Vec::new();
+    // A gap in one topic does not move the cursor, since others may have more: without what follows, the next
+    // request would be told of the same gap again, and so would each after it.
     while let Some(Next::Gap(gap)) = found {
         ids.push(gap.id.to_string());
         frames.push(gap::frame(&gap));
         found = subscription.read();
     }
-    if let Some(Next::Events(entries)) = &mut found {
-        for entry in entries.drain(..) {
-            ids.push(subscription.shown(&entry).into_owned());
-            frames.push(entry.frame);
-        }
-    }
-    if subscription.is_over() {
-        found = subscription.read();
-    }
     // An answer that is not whole is not closed: whoever asks on is told.
-    let closed = matches!(found, Some(Next::End(end)) if !end.abort);
+    let mut closed =
+        subscription.is_over() && !matches!(subscription.read(), Some(Next::End(end)) if end.abort);
+    match found {
+        Some(Next::Events(entries)) => {
+            for entry in entries {
+                ids.push(subscription.shown(&entry).into_owned());
+                frames.push(entry.frame);
+            }
+        }
+        Some(Next::End(end)) => closed = !end.abort,
+        Some(Next::Gap(_) | Next::Lagged) | None => {}
+    }
     let items = ids.iter().zip(&frames);
     let items = items.map(|(id, frame)| Item { id, frame });
     let cursor = subscription.id().to_string();

@@ -5,6 +5,7 @@ use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context as TaskContext, Poll};
+use std::time::Duration;
 
 use http::{Response, StatusCode};
 use hyper::upgrade::OnUpgrade;
@@ -84,11 +85,12 @@ fn greeting(offer: &Offer) -> Option<String> {
 }
 
 /// Ends some time after the process was told to drain, not at once for everybody.
-fn drained(mut drain: watch::Receiver<bool>) -> Drained {
+fn drained(mut drain: watch::Receiver<Option<Duration>>) -> Drained {
     Box::pin(async move {
+        let told = drain.wait_for(Option::is_some).await;
         // Nobody left to tell is an end as well.
-        let _ = drain.wait_for(|drain| *drain).await;
-        tokio::time::sleep(SPREAD.mul_f64(fastrand::f64())).await;
+        let patience = told.ok().and_then(|told| *told).unwrap_or_default();
+        tokio::time::sleep(SPREAD.min(patience).mul_f64(fastrand::f64())).await;
     })
 }
 
