@@ -65,11 +65,6 @@ impl Limits {
         now.saturating_sub(self.most_bytes)
     }
 
-    /// Whether little room is left: less than an eighth.
-    pub(super) fn is_crowded(&self) -> bool {
-        self.over(self.most_bytes / 8) > 0
-    }
-
     /// The fault for too many bytes.
     pub(super) fn too_many_bytes(&self) -> Full {
         self.series.full_bytes.inc();

@@ -124,12 +124,6 @@ impl Hub {
         self.shared.limits.event
     }
 
-    /// Whether little room is left for events: what nobody needs is to be let go, before streams lose events that
-    /// somebody does.
-    pub fn is_crowded(&self) -> bool {
-        self.shared.limits.is_crowded()
-    }
-
     /// Delivers events to the parked subscribers of `worker`. Ends never; dropped with the worker.
     pub async fn herald(self: Arc<Self>, worker: usize) {
         herald::run(&self.shared, worker).await;

@@ -60,6 +60,5 @@ impl Streams {
         self.hub.sweep();
         self.feeds.sweep();
         self.generations.sweep();
-        while self.hub.is_crowded() && self.generations.make_room() {}
     }
 }

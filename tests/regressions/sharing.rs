@@ -270,22 +270,13 @@ async fn r36_answers_that_ended_make_room_for_what_comes() {
     let hub = "[hub]\nbytes = \"1MiB\"\nevent = \"128KiB\"\n\
                [routes.inbox]\npath = \"/inbox\"\npublish = \"a\"\n";
     let gateway = Gateway::start(&(toml(&backend.url(), "resume = true") + hub)).await;
-    let (reader, mut peer, _) = begun(&gateway, &backend, &CHAT.ask()).await;
-    let there = format!("/streams/{}", reader.head.get("deltaway-stream").unwrap());
-    let mut reader = reader;
+    let (mut reader, mut peer, _) = begun(&gateway, &backend, &CHAT.ask()).await;
     let event = CHAT.events[1].replace("lo", &"l".repeat(100_000));
     peer.pour(&wire::chunk(event), 10).await;
     peer.chunk([CHAT.finish, CHAT.marker].concat()).await;
     peer.send(wire::LAST).await;
     reader.rest().await;
     reader.leave();
-    within("the answer to make room", async {
-        let mut look = tokio::time::interval(Duration::from_millis(50));
-        while gateway.fetch(&Ask::get(&there)).await.status() != 404 {
-            look.tick().await;
-        }
-    })
-    .await;
     let event = Ask::post("/inbox", "x".repeat(100_000));
     assert_eq!(gateway.fetch(&event).await.status(), 200);
 }
@@ -356,4 +347,92 @@ async fn r39_who_tries_again_does_not_get_the_failure_again() {
     peer.chunk(CHAT.whole()).await;
     peer.send(wire::LAST).await;
     assert_eq!(reader.rest().await.0.last().unwrap().data, "[DONE]");
+}
+
+/// 40. Where every origin may read, any page could open a WebSocket with its visitor's cookies, and read what was
+/// for that visitor.
+#[tokio::test]
+async fn r40_a_page_of_any_origin_opens_no_websocket_with_the_cookies_of_its_visitor() {
+    let backend = Backend::listen().await;
+    let cors = "cors = { origins = [\"*\"] }";
+    let inbox = format!(
+        "[keys.web]\nvalue = \"k\"\n\
+         [routes.inbox]\npath = \"/inbox\"\nallow = [\"web\"]\nkey_in = {{ cookie = \"key\" }}\n\
+         subscribe = [\"mine\"]\n{cors}\n\
+         [routes.news]\npath = \"/news\"\nsubscribe = [\"news\"]\n{cors}\n"
+    );
+    let source = toml(&backend.url(), &format!("share = true\n{cors}")) + &inbox;
+    let gateway = Gateway::start(&source).await;
+    let ask = |path: &str, origin: &str| {
+        Ask::get(path)
+            .field("Connection: Upgrade")
+            .field("Upgrade: websocket")
+            .field("Sec-WebSocket-Version: 13")
+            .field("Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==")
+            .field(&format!("Origin: {origin}"))
+            .field("Cookie: key=k")
+    };
+    for (path, origin, status) in [
+        ("/inbox", "https://evil.test", 403),
+        ("/inbox", "http://gateway.test", 101),
+        ("/news", "https://evil.test", 101),
+    ] {
+        let mut client = gateway.asking(&ask(path, origin)).await;
+        assert_eq!(client.head().await.status(), status, "{path} {origin}");
+    }
+    let mut client = gateway.asking(&ask("/shared", "https://evil.test")).await;
+    let (mut peer, _) = backend.request().await;
+    peer.send(head("text/event-stream")).await;
+    assert_eq!(client.head().await.status(), 403);
+}
+
+/// 41. Whoever asked for enough topics that nobody had published to drove out what others kept.
+#[tokio::test]
+async fn r41_topics_without_events_give_way_before_those_that_have_some() {
+    let backend = Backend::listen().await;
+    let hub = "[hub]\nstreams = 3\n\
+               [routes.topics]\npath = \"/t/{topic}\"\npublish = \"{topic}\"\nsubscribe = [\"{topic}\"]\n";
+    let gateway = Gateway::start(&(toml(&backend.url(), "") + hub)).await;
+    let published = gateway.fetch(&Ask::post("/t/mine", "kept")).await;
+    assert_eq!(published.status(), 200);
+    for other in 0..9 {
+        let poll = Ask::get(&format!("/t/other{other}?transport=poll"));
+        assert_eq!(gateway.fetch(&poll).await.status(), 200);
+    }
+    let kept = Ask::get("/t/mine?transport=poll&after=0");
+    let kept = gateway.fetch(&kept).await.json();
+    assert_eq!(kept["events"][0]["data"], "kept", "{kept}");
+}
+
+/// 42. Who polls topics from before what is kept was told of the same gap again with every poll, and got no event.
+#[tokio::test]
+async fn r42_a_poll_gets_past_a_gap() {
+    let backend = Backend::listen().await;
+    let topics = "[topics.\"*\"]\nhistory = { events = 2 }\n\
+                  [routes.topics]\npath = \"/t/{topic}\"\npublish = \"{topic}\"\nsubscribe = [\"{topic}\", \"b\"]\n";
+    for transport in ["poll", "long-poll"] {
+        let gateway = Gateway::start(&(toml(&backend.url(), "") + topics)).await;
+        for topic in ["a", "b"] {
+            for number in 0..5 {
+                let event = Ask::post(&format!("/t/{topic}"), format!("{topic}{number}"));
+                assert_eq!(gateway.fetch(&event).await.status(), 200);
+            }
+        }
+        let ask = |from: &str| Ask::get(&format!("/t/a?transport={transport}&{from}"));
+        let first = gateway.fetch(&ask("after=0")).await.json();
+        let events = first["events"].as_array().unwrap().iter();
+        let (gaps, events): (Vec<_>, Vec<_>) = events.partition(|event| event["event"] == "gap");
+        let data: Vec<_> = events.iter().map(|event| event["data"].as_str()).collect();
+        assert_eq!(gaps.len(), 2, "{first}");
+        assert_eq!(data, ["a3", "a4", "b3", "b4"].map(Some), "{first}");
+        let cursor = first["cursor"].as_str().unwrap();
+        let event = Ask::post("/t/b", "next");
+        assert_eq!(gateway.fetch(&event).await.status(), 200);
+        let next = gateway
+            .fetch(&ask(&format!("cursor={cursor}")))
+            .await
+            .json();
+        assert_eq!(next["events"].as_array().unwrap().len(), 1, "{next}");
+        assert_eq!(next["events"][0]["data"], "next");
+    }
 }

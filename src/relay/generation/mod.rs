@@ -207,7 +207,7 @@ impl Generations {
     }
 
     /// Forgets the answer that ended longest ago and that nobody reads; whether there was one.
-    pub(super) fn make_room(&self) -> bool {
+    fn make_room(&self) -> bool {
         let oldest = self
             .by_id
             .iter()
@@ -374,7 +374,6 @@ fn place(resume: &Resume, here: &Here) -> Option<Arc<Stream>> {
         ids: Ids::Gateway,
     };
     let hub = &here.streams.hub;
-    while hub.is_crowded() && here.streams.generations.make_room() {}
     let opened = hub.open(rules);
     let opened = opened.or_else(|full| match here.streams.generations.make_room() {
         true => hub.open(rules),

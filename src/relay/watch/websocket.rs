@@ -40,7 +40,7 @@ pub(super) fn answer(
     offer: Offer,
     record: &mut Option<Box<Record>>,
 ) -> Result<Response<Body>, Option<Refusal>> {
-    if !is_welcome(&reading, context.route.config.cors.as_ref()) {
+    if !is_welcome(&reading, &context.route.config) {
         let message = "pages of this origin may not open a WebSocket here: name it in the route's `cors.origins`";
         return Err(Some(Refusal::new(
             StatusCode::FORBIDDEN,
