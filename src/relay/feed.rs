@@ -25,7 +25,7 @@ use super::shared_answer::SharedAnswer;
 use super::streams::Here;
 use super::watch::{self as delivering, Offer, Reading};
 use crate::config::{Route, Share, Start};
-use crate::edge::auth;
+use crate::edge::auth::{self, Principal};
 use crate::hub::{Full, Stream, StreamRules};
 
 /// How long an answer that is no stream stands for those who come later.
@@ -95,6 +95,7 @@ pub(super) async fn join(
     open.enter(&order.route, 0);
     let socket = open.socket().clone();
     let reading = Reading::of(&order.parts).map_err(Some)?;
+    let expires = order.principal.as_ref().and_then(Principal::expires_at);
     let context = Context::of(&mut order);
     own_query_removed(&mut order.parts);
     let key = key(&order, share);
@@ -142,7 +143,9 @@ pub(super) async fn join(
     match state {
         Ok(State::Answered(answer)) => answer.give(&context, record),
         Ok(State::Live | State::Opening) => {
-            let offer = Offer::subscription(&context, here);
+            let mut offer = Offer::subscription(&context, here);
+            // What a token lets its holder see ends with the token.
+            offer.until = offer.until.into_iter().chain(expires).min();
             delivering::deliver(context, subscription, reading, offer, record).await
         }
         // The source ended without a word: it can only have panicked.
