@@ -9,6 +9,8 @@ mod websocket;
 
 use std::time::Duration;
 
+use std::pin::Pin;
+
 use bytes::{Bytes, BytesMut};
 use http::header::{CONTENT_TYPE, COOKIE, HOST, ORIGIN, SEC_WEBSOCKET_VERSION};
 use http::request::Parts;
@@ -30,7 +32,21 @@ use crate::hub::{From, Outlet, Subscription};
 use crate::router::query_values;
 use crate::sse::Frame;
 
+use body::SPREAD;
 pub(super) use body::{Terms, Watch};
+
+/// Ends when the process is about to.
+type Drained = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// Ends some time after the process was told to drain, not at once for everybody.
+fn drained(mut drain: watch::Receiver<Option<Duration>>) -> Drained {
+    Box::pin(async move {
+        let told = drain.wait_for(Option::is_some).await;
+        // Nobody left to tell is an end as well.
+        let patience = told.ok().and_then(|told| *told).unwrap_or_default();
+        tokio::time::sleep(SPREAD.min(patience).mul_f64(fastrand::f64())).await;
+    })
+}
 
 /// What a client asks for: over which transport, and from where.
 #[derive(Debug)]
@@ -188,9 +204,18 @@ pub(super) async fn deliver(
     let encoding = match reading.transport {
         Transport::Sse => Encoding::Sse,
         Transport::Ndjson => Encoding::Ndjson,
-        Transport::Poll => return poll::answer(&context, subscription, None, record).await,
+        Transport::Poll => {
+            return poll::answer(&context, subscription, None, offer.drain, record).await;
+        }
         Transport::LongPoll => {
-            return poll::answer(&context, subscription, Some(poll::LONGEST), record).await;
+            return poll::answer(
+                &context,
+                subscription,
+                Some(poll::LONGEST),
+                offer.drain,
+                record,
+            )
+            .await;
         }
         Transport::WebSocket => {
             return websocket::answer(context, subscription, reading, offer, record);

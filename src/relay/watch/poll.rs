@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
+use tokio::sync::watch;
 use tokio::time::timeout;
 
-use super::gap;
+use super::{drained, gap};
 use crate::delivery::{self, Item};
 use crate::dialect::Ending;
 use crate::hub::{Next, Subscription};
@@ -26,6 +27,7 @@ pub(super) async fn answer(
     context: &Context,
     mut subscription: Subscription,
     wait: Option<Duration>,
+    drain: watch::Receiver<Option<Duration>>,
     record: &mut Option<Box<Record>>,
 ) -> Result<Response<Body>, Option<Refusal>> {
     let socket = record.as_ref().ok_or(None)?.socket().clone();
@@ -37,6 +39,7 @@ pub(super) async fn answer(
             next = next => next.ok(),
             () = socket.clone().hung_up() => return Err(None),
             // An empty list has the client come back, to whoever serves then.
+            () = drained(drain) => None,
             () = stopped(&socket) => None,
         };
     }

@@ -5,17 +5,14 @@ use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context as TaskContext, Poll};
-use std::time::Duration;
 
 use http::{Response, StatusCode};
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
-use tokio::sync::watch;
 use tokio::task::coop::unconstrained;
 use tokio::time::{Sleep, sleep_until};
 
-use super::body::SPREAD;
-use super::{Offer, Reading, gap, is_welcome};
+use super::{Drained, Offer, Reading, drained, gap, is_welcome};
 use crate::delivery;
 use crate::delivery::websocket::{self, Clocks, Close, End, Source};
 use crate::dialect::Ending;
@@ -29,8 +26,6 @@ use crate::sse::Frame;
 
 /// A client that answers none of so many pings is gone.
 const PINGS: u32 = 3;
-
-type Drained = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// Switches protocols and delivers from then on.
 pub(super) fn answer(
@@ -82,16 +77,6 @@ fn greeting(offer: &Offer) -> Option<String> {
     let greeting = offer.greeting.as_ref()?;
     let frame = Frame::new(greeting.event.as_deref(), &greeting.data, None).ok()?;
     Some(delivery::object(None, &frame))
-}
-
-/// Ends some time after the process was told to drain, not at once for everybody.
-fn drained(mut drain: watch::Receiver<Option<Duration>>) -> Drained {
-    Box::pin(async move {
-        let told = drain.wait_for(Option::is_some).await;
-        // Nobody left to tell is an end as well.
-        let patience = told.ok().and_then(|told| *told).unwrap_or_default();
-        tokio::time::sleep(SPREAD.min(patience).mul_f64(fastrand::f64())).await;
-    })
 }
 
 async fn run(
