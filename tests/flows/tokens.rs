@@ -264,3 +264,26 @@ async fn the_log_names_the_holder_and_holds_no_token() {
         assert!(token.split('.').skip(1).all(|part| !lines.contains(part)));
     }
 }
+
+#[tokio::test]
+async fn what_a_token_lets_its_holder_read_ends_with_the_token() {
+    let backend = Backend::listen().await;
+    let issuer = format!("secret = \"{SECRET}\"\nleeway = \"1ms\"");
+    let topics = "[routes.topics]\npath = \"/topics/{topic}\"\nsubscribe = \"{topic}\"\nallow = [\"accounts\"]\n";
+    let config = closed(&backend, &issuer, "share = true") + topics;
+    let gateway = Gateway::start(&config).await;
+    let expires = later(2);
+    let token = hs256(&json!({ "sub": "7", "exp": expires }));
+    let field = format!("Authorization: Bearer {token}");
+    let mut topic = gateway.asking(&Ask::get("/topics/a").field(&field)).await;
+    assert_eq!(topic.head().await.status(), 200);
+    let mut feed = gateway.asking(&Ask::get("/prices").field(&field)).await;
+    let (mut peer, _) = backend.request().await;
+    peer.send(wire::event_stream()).await;
+    assert_eq!(feed.head().await.status(), 200);
+    for client in [&mut topic, &mut feed] {
+        let (_, ended) = client.rest().await;
+        assert!(ended.is_clean(), "{ended:?}");
+        assert!(later(0) >= expires, "not before");
+    }
+}

@@ -182,3 +182,27 @@ async fn r45_a_short_drain_is_enough_for_every_websocket() {
         assert_eq!(u16::from(close.code), 1001);
     }
 }
+
+/// 46. All events of a publication were held before there turned out to be too many: some hundred megabytes of them.
+#[tokio::test]
+async fn r46_too_many_events_are_refused_before_all_are_held() {
+    let gateway = Gateway::start(TOPICS).await;
+    for (kind, event) in [
+        ("text/event-stream", "data\n\n"),
+        ("text/event-stream", "id: 1\n\n"),
+        ("application/x-ndjson", "{\"data\":1}\n"),
+    ] {
+        let most = gateway.fetch(&post("a", kind, &event.repeat(10_000))).await;
+        let expected = if event.starts_with("id") { 400 } else { 200 };
+        assert_eq!(most.status(), expected, "{kind}: {}", most.text());
+        // Wrong in its last event, which is not reached.
+        let body = event.repeat(30_000) + "data: \u{0}\nid: x\nevent: \n{\n\n";
+        let answer = gateway.fetch(&post("a", kind, &body)).await;
+        assert_eq!(answer.status(), 400);
+        assert!(
+            answer.text().contains("more than 10000"),
+            "{}",
+            answer.text()
+        );
+    }
+}

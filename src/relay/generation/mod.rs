@@ -3,6 +3,9 @@
 //! The upstream is asked by a task that belongs to the answer, not to whoever asked first. Everybody reads the
 //! same log: the first caller, one who comes back, the same request sent again, and those who may watch.
 
+mod source;
+mod visit;
+
 use std::sync::Arc;
 use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
@@ -10,24 +13,26 @@ use std::time::Duration;
 use dashmap::DashMap;
 use dashmap::mapref::entry::Entry;
 use http::header::{ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_EXPOSE_HEADERS, LINK};
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Response};
 use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
 
+pub use visit::Visit;
+pub(super) use visit::serve;
+
+use super::answer;
 use super::body::Body;
 use super::context::{Context, Reached};
 use super::fingerprint::{self, Digest};
-use super::generation_source as source;
 use super::order::{self, Order};
 use super::plane::LiveRoute;
-use super::record::{Outcome, Record};
+use super::record::Record;
 use super::refusal::Refusal;
-use super::streams::{Here, Streams};
+use super::streams::Here;
 use super::watch::{self as delivering, Offer, Reading};
-use super::{answer, head};
 use crate::config::{Dialect, Ids, Resume, Slow, Start};
-use crate::delivery::{Encoding, Transport};
-use crate::dialect::{BodyKind, Ending};
+use crate::delivery::Encoding;
+use crate::dialect::BodyKind;
 use crate::edge::auth;
 use crate::hub::{End, From, Stream, StreamRules, Subscription};
 
@@ -261,7 +266,7 @@ pub(super) async fn open(
         }
         Found::Unkept(order) => return order::relay_directly(order, record).await,
     };
-    open_record(record, &generation);
+    note(record, &generation);
     let mut state = generation.state.subscribe();
     let answered = async {
         let state = state
@@ -301,7 +306,7 @@ pub(super) async fn open(
     }
 }
 
-fn open_record(record: &mut Option<Box<Record>>, generation: &Generation) {
+fn note(record: &mut Option<Box<Record>>, generation: &Generation) {
     if let Some(record) = record {
         record.stream = Some(generation.id.clone());
     }
@@ -472,115 +477,4 @@ fn name_stream(headers: &mut HeaderMap, generation: &Generation) {
         let exposed = HeaderValue::from_static("deltaway-stream, link");
         headers.append(ACCESS_CONTROL_EXPOSE_HEADERS, exposed);
     }
-}
-
-/// A request for a kept answer by its id.
-#[derive(Debug, Clone)]
-pub struct Visit {
-    generation: Arc<Generation>,
-    /// Whether its route lets the caller watch the answers of others.
-    pub watches: bool,
-}
-
-impl Visit {
-    /// The route whose rules hold for it.
-    pub fn route(&self) -> &Arc<LiveRoute> {
-        &self.generation.route
-    }
-}
-
-impl Streams {
-    /// The answer called `id`, whoever may read it.
-    pub fn visit(&self, id: &str) -> Option<Visit> {
-        let generation = self.generations.find(id)?;
-        Some(Visit {
-            generation,
-            watches: false,
-        })
-    }
-}
-
-/// Reads a kept answer, or stops it.
-///
-/// # Errors
-///
-/// A [`Refusal`], the same for an answer that is somebody else's and for one that never was.
-pub(super) async fn serve(
-    mut order: Box<Order>,
-    visit: Visit,
-    here: &Here,
-    record: &mut Option<Box<Record>>,
-) -> Result<Response<Body>, Option<Refusal>> {
-    let Visit {
-        generation,
-        watches,
-    } = visit;
-    let caller = auth::identity(order.principal.as_ref(), &order.parts.headers);
-    if !generation.is_open_to(caller, watches) {
-        return Err(Some(Refusal::no_stream()));
-    }
-    open_record(record, &generation);
-    if let Some(record) = record {
-        record.enter(&order.route, 0);
-    }
-    match order.parts.method {
-        Method::GET | Method::HEAD => {}
-        Method::DELETE if generation.owner.is_none() || generation.owner == caller => {
-            generation.stop.send_replace(true);
-            return no_content(&mut order, record);
-        }
-        Method::DELETE => return Err(Some(Refusal::no_stream())),
-        _ => {
-            let refusal = Refusal::new(
-                StatusCode::METHOD_NOT_ALLOWED,
-                "method_not_allowed",
-                "a kept answer is read with GET and stopped with DELETE",
-            );
-            let allowed = HeaderValue::from_static("DELETE, GET, HEAD");
-            return Err(Some(refusal.with(http::header::ALLOW, allowed)));
-        }
-    }
-    let reading = Reading::of(&order.parts).map_err(Some)?;
-    let context = Context::of(&mut order);
-    let subscription = generation.stream.subscribe(here.worker, &reading.from);
-    if subscription.is_over() && matches!(reading.transport, Transport::Sse | Transport::Ndjson) {
-        if generation.stream.end().is_some_and(|end| end.abort) {
-            return Err(Some(Refusal::broken_off()));
-        }
-        return no_content_for(&context, record);
-    }
-    let mut headers = HeaderMap::new();
-    name_stream(&mut headers, &generation);
-    let offer = Offer {
-        greeting: None,
-        until: None,
-        speaks: Some((generation.dialect, generation.kind())),
-        drain: here.streams.draining(),
-        headers,
-        encoding: None,
-    };
-    delivering::deliver(context, subscription, reading, offer, record).await
-}
-
-fn no_content(
-    order: &mut Box<Order>,
-    record: &mut Option<Box<Record>>,
-) -> Result<Response<Body>, Option<Refusal>> {
-    no_content_for(&Context::of(order), record)
-}
-
-/// 204: for an EventSource, the word not to come again (WHATWG HTML, §9.2.3).
-fn no_content_for(
-    context: &Context,
-    record: &mut Option<Box<Record>>,
-) -> Result<Response<Body>, Option<Refusal>> {
-    let mut record = record.take().ok_or(None)?;
-    record.status = Some(StatusCode::NO_CONTENT);
-    record.outcome = Outcome::Ended(Ending::Complete);
-    let mut headers = HeaderMap::new();
-    head::finish(&mut headers, context, &record);
-    let mut response = Response::new(Body::whole(bytes::Bytes::new(), record));
-    *response.status_mut() = StatusCode::NO_CONTENT;
-    *response.headers_mut() = headers;
-    Ok(response)
 }

@@ -1,5 +1,7 @@
 //! Topics: a `POST` publishes, a `GET` subscribes.
 
+mod publication;
+
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, WWW_AUTHENTICATE};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode};
@@ -10,7 +12,6 @@ use super::context::Context;
 use super::fingerprint;
 use super::head::finish;
 use super::order::Order;
-use super::publication::{self, Publication};
 use super::record::{Outcome, Record};
 use super::refusal::Refusal;
 use super::streams::Here;
@@ -23,6 +24,7 @@ use crate::edge::rights;
 use crate::hub::{Producer, PublishFault};
 use crate::router::{parameters, query_values};
 use crate::sse::EventId;
+use publication::Publication;
 
 /// Names a publication that is sent again.
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");

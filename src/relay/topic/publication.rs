@@ -14,14 +14,18 @@ use http::{HeaderMap, StatusCode};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::head::essence;
-use super::refusal::Refusal;
 use crate::hub::Unnumbered;
+use crate::relay::head::essence;
+use crate::relay::refusal::Refusal;
 use crate::router::query_values;
 use crate::sse::{BadEvent, Block, EventId, Frame, Splitter, event_id_text};
 
 /// Most events of one publication.
 const MOST_EVENTS: usize = 10_000;
+/// Most blocks of an event stream: some may say an id or a `retry` alone.
+const MOST_BLOCKS: usize = 2 * MOST_EVENTS;
+/// Bytes of an event stream that are looked through at once.
+const PIECE: usize = 64 * 1024;
 
 /// A publication as it came.
 pub(super) struct Publication<'p> {
@@ -65,9 +69,7 @@ pub(super) fn read(publication: &Publication<'_>) -> Result<Vec<Unnumbered>, Ref
         ));
     }
     if events.len() > MOST_EVENTS {
-        return Err(bad(&format!(
-            "holds more than {MOST_EVENTS} events: send them in several requests"
-        )));
+        return Err(too_many());
     }
     match events
         .iter()
@@ -111,8 +113,14 @@ fn stream(publication: &Publication<'_>) -> Result<Vec<Unnumbered>, Refusal> {
     text(publication.body)?;
     let mut blocks = Vec::new();
     let mut splitter = Splitter::new(publication.most);
-    let fed = splitter.feed(publication.body, &mut |block| blocks.push(block));
-    fed.map_err(|_| too_large(blocks.len(), publication.most))?;
+    // Looked through in pieces, so that of too many events no more are held than there may be.
+    for piece in publication.body.chunks(PIECE) {
+        let fed = splitter.feed(piece, &mut |block| blocks.push(block));
+        fed.map_err(|_| too_large(blocks.len(), publication.most))?;
+        if blocks.len() > MOST_BLOCKS {
+            return Err(too_many());
+        }
+    }
     // An application that forgets the last empty line means its event all the same.
     let closed = splitter.feed(b"\n\n", &mut |block| blocks.push(block));
     closed.map_err(|_| too_large(blocks.len(), publication.most))?;
@@ -138,6 +146,7 @@ fn lines(publication: &Publication<'_>) -> Result<Vec<Unnumbered>, Refusal> {
         .enumerate()
         .filter(|(_, line)| !line.trim().is_empty());
     lines
+        .take(MOST_EVENTS + 1)
         .map(|(which, line)| {
             let line: Line = serde_json::from_str(line).map_err(|fault| {
                 bad(&format!(
@@ -176,6 +185,12 @@ fn text(body: &Bytes) -> Result<&str, Refusal> {
             fault.valid_up_to()
         ))
     })
+}
+
+fn too_many() -> Refusal {
+    bad(&format!(
+        "holds more than {MOST_EVENTS} events: send them in several requests"
+    ))
 }
 
 fn bad_event(which: usize, fault: BadEvent) -> Refusal {

@@ -7,19 +7,19 @@ use http::{HeaderMap, StatusCode};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep};
 
-use super::context::Reached;
-use super::error_frame::error_frame;
-use super::generation::{Generation, State};
-use super::order::{self, Order};
-use super::refusal::Refusal;
-use super::streams::Streams;
-use super::tail::{Cut, Tail, TailEnd};
+use super::{Generation, State};
 use crate::config::{Dialect, OnLeave, ResolvedClocks};
 use crate::dialect::{
     BodyKind, ClientEnd, Ending, Failure, TransportEnd, Verdict, Watcher, body_kind, judge,
 };
 use crate::edge::{credentials, forwarded, hop};
 use crate::hub::{End, Stream};
+use crate::relay::context::Reached;
+use crate::relay::error_frame::error_frame;
+use crate::relay::order::{self, Order};
+use crate::relay::refusal::Refusal;
+use crate::relay::streams::Streams;
+use crate::relay::tail::{Cut, Tail, TailEnd};
 use crate::sse::{Lines, Splitter};
 use crate::upstream::BodyEnd;
 

@@ -4,6 +4,9 @@
 //! drops, and ends when nobody reads any more. An upstream that gives something else than a stream is not
 //! asked again for a moment, and all who wait get that answer.
 
+mod shared_answer;
+mod source;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,16 +22,16 @@ use tokio::sync::watch;
 
 use super::body::Body;
 use super::context::Context;
-use super::feed_source::{self, Template};
 use super::order::Order;
 use super::record::Record;
 use super::refusal::Refusal;
-use super::shared_answer::SharedAnswer;
 use super::streams::Here;
 use super::watch::{self as delivering, Offer, Reading};
 use crate::config::{Route, Share, Start};
 use crate::edge::auth::{self, Principal};
 use crate::hub::{Full, Stream, StreamRules};
+use shared_answer::SharedAnswer;
+use source::Template;
 
 /// How long an answer that is no stream stands for those who come later.
 pub(super) const ANSWER_STANDS: Duration = Duration::from_secs(1);
@@ -45,7 +48,7 @@ pub(super) struct Feeds(DashMap<Key, Arc<Feed>>);
 
 /// What is known of the upstream.
 #[derive(Debug, Clone)]
-pub(super) enum State {
+enum State {
     /// It has not answered yet.
     Opening,
     /// It sends, or did and will again.
@@ -56,7 +59,7 @@ pub(super) enum State {
 
 /// One stream from an upstream.
 #[derive(Debug)]
-pub(super) struct Feed {
+struct Feed {
     pub(super) stream: Arc<Stream>,
     pub(super) state: watch::Sender<State>,
 }
@@ -68,14 +71,14 @@ impl Feeds {
     }
 
     /// Forgets the feed if nobody reads it; whether it did.
-    pub(super) fn forget_unread(&self, key: &Key) -> bool {
+    fn forget_unread(&self, key: &Key) -> bool {
         self.0
             .remove_if(key, |_, feed| feed.stream.readers() == 0)
             .is_some()
     }
 
     /// Forgets `feed`, whoever reads it.
-    pub(super) fn forget(&self, key: &Key, feed: &Arc<Feed>) {
+    fn forget(&self, key: &Key, feed: &Arc<Feed>) {
         self.0.remove_if(key, |_, known| Arc::ptr_eq(known, feed));
     }
 }
@@ -118,7 +121,7 @@ pub(super) async fn join(
                 place.insert(feed.clone());
                 let subscription = feed.stream.subscribe(here.worker, &reading.from);
                 let template = template(order, share);
-                tokio::spawn(feed_source::run(
+                tokio::spawn(source::run(
                     feed.clone(),
                     key,
                     template,

@@ -7,19 +7,19 @@ use http::header::{CONTENT_ENCODING, ETAG, IF_NONE_MATCH};
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri};
 use tokio::time::{Instant, sleep};
 
-use super::context::Reached;
-use super::feed::{ANSWER_STANDS, Feed, Key, LAST_EVENT_ID, State};
-use super::head::essence;
-use super::order::{self, Order};
-use super::plane::LiveRoute;
-use super::refusal::Refusal;
 use super::shared_answer::{self, SharedAnswer};
-use super::streams::Here;
-use super::tail::{Cut, Tail, TailEnd};
-use super::upload::Inbound;
+use super::{ANSWER_STANDS, Feed, Key, LAST_EVENT_ID, State};
 use crate::config::{Dialect, Share};
 use crate::dialect::{BodyKind, Ending, body_kind};
 use crate::hub::End;
+use crate::relay::context::Reached;
+use crate::relay::head::essence;
+use crate::relay::order::{self, Order};
+use crate::relay::plane::LiveRoute;
+use crate::relay::refusal::Refusal;
+use crate::relay::streams::Here;
+use crate::relay::tail::{Cut, Tail, TailEnd};
+use crate::relay::upload::Inbound;
 use crate::sse::{Frame, Lines, Splitter};
 use crate::upstream::Pool;
 
