@@ -8,7 +8,7 @@ use tokio::sync::watch;
 use super::feed::Feeds;
 use super::generation::Generations;
 use crate::config::Config;
-use crate::hub::Hub;
+use crate::hub::{Full, Hub, Stream, StreamRules};
 use crate::metrics::Metrics;
 
 /// Everything that requests can share.
@@ -53,6 +53,25 @@ impl Streams {
     /// Tells within how long a subscriber is to be sent away, once it is.
     pub(super) fn draining(&self) -> watch::Receiver<Option<Duration>> {
         self.drain.subscribe()
+    }
+
+    /// Opens a stream; where there are too many, in the place of a kept answer that ended and that nobody reads.
+    ///
+    /// # Errors
+    ///
+    /// [`Full`] when there is none.
+    pub(super) fn open(&self, rules: StreamRules) -> Result<Arc<Stream>, Full> {
+        self.hub
+            .open(rules)
+            .or_else(|full| match self.gives_way(&full) {
+                true => self.hub.open(rules),
+                false => Err(full),
+            })
+    }
+
+    /// Whether a kept answer has made the room that was wanting.
+    pub(super) fn gives_way(&self, full: &Full) -> bool {
+        matches!(full, Full::Streams(_)) && self.generations.make_room()
     }
 
     /// Lets go of what is too old. To be called about once a second.

@@ -436,3 +436,39 @@ async fn r42_a_poll_gets_past_a_gap() {
         assert_eq!(next["events"][0]["data"], "next");
     }
 }
+
+/// 43. Answers that had ended took all the places there are, and for as long as they were kept nothing could be
+/// shared, published or subscribed to.
+#[tokio::test]
+async fn r43_answers_that_ended_give_their_places_to_what_is_wanted() {
+    let answer = [
+        head(CHAT.content_type),
+        wire::chunk(CHAT.whole()),
+        wire::LAST.to_vec(),
+    ];
+    let backend = Backend::answering(answer.concat()).await;
+    let hub = "[hub]\nstreams = 3\n\
+               [routes.topics]\npath = \"/t/{topic}\"\npublish = \"{topic}\"\nsubscribe = [\"{topic}\", \"b\"]\n";
+    let source = toml(&backend.url(), "resume = true\nshare = true") + hub;
+    for ask in [
+        Ask::get("/shared"),
+        Ask::post("/t/a", "x"),
+        Ask::get("/t/a?transport=poll"),
+    ] {
+        let gateway = Gateway::start(&source).await;
+        for _ in 0..3 {
+            let mut reader = Reader::open(&gateway, &CHAT.ask()).await;
+            assert!(reader.head.get("deltaway-stream").is_some());
+            reader.rest().await;
+            reader.leave();
+        }
+        // The last one may still be about to leave.
+        within("a place", async {
+            let mut look = tokio::time::interval(Duration::from_millis(20));
+            while gateway.asking(&ask).await.head().await.status() != 200 {
+                look.tick().await;
+            }
+        })
+        .await;
+    }
+}

@@ -157,7 +157,7 @@ pub(super) async fn join(
 }
 
 fn open_stream(share: &Share, here: &Here) -> Result<Arc<Stream>, Full> {
-    here.streams.hub.open(StreamRules {
+    here.streams.open(StreamRules {
         history: share.history,
         slow: share.slow,
         // What is polled has a state, and a late reader wants to know it.

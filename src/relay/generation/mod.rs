@@ -207,7 +207,7 @@ impl Generations {
     }
 
     /// Forgets the answer that ended longest ago and that nobody reads; whether there was one.
-    fn make_room(&self) -> bool {
+    pub(super) fn make_room(&self) -> bool {
         let oldest = self
             .by_id
             .iter()
@@ -373,13 +373,7 @@ fn place(resume: &Resume, here: &Here) -> Option<Arc<Stream>> {
         start: Start::Oldest,
         ids: Ids::Gateway,
     };
-    let hub = &here.streams.hub;
-    let opened = hub.open(rules);
-    let opened = opened.or_else(|full| match here.streams.generations.make_room() {
-        true => hub.open(rules),
-        false => Err(full),
-    });
-    opened.ok()
+    here.streams.open(rules).ok()
 }
 
 /// Who asks, and what.

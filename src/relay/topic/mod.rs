@@ -21,7 +21,7 @@ use crate::config::{Route, Topic, TopicPattern, TopicPiece, TopicSource, TopicTe
 use crate::dialect::Ending;
 use crate::edge::auth::{self, Principal};
 use crate::edge::rights;
-use crate::hub::Producer;
+use crate::hub::{Producer, PublishFault};
 use crate::router::{parameters, query_values};
 use crate::sse::EventId;
 use publication::Publication;
@@ -53,11 +53,15 @@ pub(super) async fn serve(
             let reading = Reading::of(&order.parts).map_err(Some)?;
             let expires = order.principal.as_ref().and_then(Principal::expires_at);
             let context = Context::of(&mut order);
-            let subscribed =
-                here.streams
-                    .hub
-                    .topics()
-                    .subscribe(here.worker, &topics, &reading.from);
+            let hub = here.streams.hub.topics();
+            let subscribe = || hub.subscribe(here.worker, &topics, &reading.from);
+            let mut subscribed = subscribe();
+            while subscribed
+                .as_ref()
+                .is_err_and(|full| here.streams.gives_way(full))
+            {
+                subscribed = subscribe();
+            }
             let subscription = subscribed.map_err(|full| Some(Refusal::full(&full)))?;
             let offer = Offer::subscription(&context, here, expires);
             delivering::deliver(context, subscription, reading, offer, record).await
@@ -117,11 +121,14 @@ async fn publish(
         }
     });
     let count = events.len() as u64;
-    let ids = hub
-        .topics()
-        .publish(&topic, events, key)
-        .await
-        .map_err(|fault| Some(Refusal::unpublished(&fault)))?;
+    let publish = || hub.topics().publish(&topic, events.clone(), key);
+    let mut published = publish().await;
+    while let Err(PublishFault::Full(full)) = &published
+        && here.streams.gives_way(full)
+    {
+        published = publish().await;
+    }
+    let ids = published.map_err(|fault| Some(Refusal::unpublished(&fault)))?;
     let context = Context::of(&mut order);
     if let Some(record) = record {
         record.set_events(count);
