@@ -31,6 +31,8 @@ use crate::hub::{Full, Stream, StreamRules};
 /// How long an answer that is no stream stands for those who come later.
 pub(super) const ANSWER_STANDS: Duration = Duration::from_secs(1);
 
+/// The host that was asked for.
+const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 /// The id of the last event a client has (WHATWG HTML, §9.2.3).
 pub(super) const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 
@@ -248,6 +250,8 @@ fn key(order: &Order, share: &Share) -> Key {
         .path_and_query()
         .map_or("", |target| target.as_str());
     add(target.as_bytes());
+    // A URL has a host, and this is where the upstream may read it.
+    add_values(&order.parts.headers, &X_FORWARDED_HOST, &mut add);
     for name in &share.key_headers {
         add_values(&order.parts.headers, name, &mut add);
     }

@@ -115,7 +115,9 @@ impl Parts {
 }
 
 fn matters(name: &str) -> bool {
-    !NOISE.contains(&name) && !NOISY.iter().any(|beginning| name.starts_with(beginning))
+    // The upstream may read there which host was asked for.
+    name == "x-forwarded-host"
+        || !NOISE.contains(&name) && !NOISY.iter().any(|beginning| name.starts_with(beginning))
 }
 
 #[cfg(test)]
@@ -137,6 +139,7 @@ mod tests {
             "openai-organization",
             "accept",
             "content-type",
+            "x-forwarded-host",
         ] {
             assert!(matters(name), "{name}");
         }
