@@ -4,16 +4,18 @@
 //! in each round, and the order rotates, so that neither warmth nor drift favours one of them.
 
 use std::collections::BTreeMap;
-use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::PathBuf;
+
+use serde_json::json;
 
 use crate::backend;
+use crate::binaries::Binaries;
 use crate::contender::{Contender, Kind, Setup};
 use crate::error::{LoadError, Result, While};
+use crate::fanout;
 use crate::plan::Plan;
 use crate::process::{pin, raise_file_limit};
-use crate::report::{Run, table, weather};
+use crate::report::{COMPARE, Run, faults, weather, write_json};
 use crate::self_check::self_check;
 use crate::workload::{self, Sizes, Values};
 
@@ -45,7 +47,7 @@ pub struct CompareArgs {
     #[arg(long, default_value = "target/load/compare.json")]
     json: PathBuf,
     #[command(flatten)]
-    proxies: ProxyArgs,
+    binaries: Binaries,
 }
 
 /// `smoke`: every workload, tiny; nothing may be lost, no time is judged.
@@ -55,24 +57,7 @@ pub struct SmokeArgs {
     #[arg(long, value_enum, value_delimiter = ',', default_values = ["relay", "deltaway"])]
     only: Vec<Kind>,
     #[command(flatten)]
-    proxies: ProxyArgs,
-}
-
-/// The proxies' binaries and cores.
-#[derive(Debug, clap::Args)]
-struct ProxyArgs {
-    /// The gateway's binary; without it `cargo build --release` makes target/release/deltaway.
-    #[arg(long, value_name = "PATH")]
-    gateway_bin: Option<PathBuf>,
-    /// nginx's binary.
-    #[arg(long, value_name = "PATH", default_value = "nginx")]
-    nginx_bin: PathBuf,
-    /// The core of the proxy under test.
-    #[arg(long, default_value_t = 0)]
-    proxy_core: usize,
-    /// The core of backend and clients.
-    #[arg(long, default_value_t = 1)]
-    load_core: usize,
+    binaries: Binaries,
 }
 
 /// Measures and prints the table.
@@ -88,7 +73,7 @@ pub async fn compare(args: CompareArgs) -> Result<()> {
     let mut kinds = args.only;
     kinds.sort_unstable();
     kinds.dedup();
-    let setup = prepare(&args.proxies, &kinds, &sizes)?;
+    let setup = prepare(&args.binaries, &kinds, &sizes)?;
     let mut runs = Vec::new();
     for round in 1..=usize::from(args.rounds) {
         for place in 0..kinds.len() {
@@ -97,10 +82,11 @@ pub async fn compare(args: CompareArgs) -> Result<()> {
             runs.push(measure(round, kind, &setup.0, &sizes).await);
         }
         // Written after each round: what was measured outlives an interruption.
-        write_json(&args.json, &sizes, &runs)?;
+        write_json(&args.json, &json!({ "sizes": sizes, "runs": runs }))?;
     }
-    println!("{}", table(&runs, &kinds));
-    println!("{}", weather(&runs, &kinds));
+    let names: Vec<_> = kinds.iter().map(|kind| kind.name()).collect();
+    println!("{}", COMPARE.table(&runs, &names));
+    println!("{}", weather(&runs, &names));
     println!("raw numbers: {}", args.json.display());
     faults(&runs)
 }
@@ -109,7 +95,7 @@ pub async fn compare(args: CompareArgs) -> Result<()> {
 pub async fn smoke(args: SmokeArgs) -> Result<()> {
     let sizes = Sizes::SMOKE;
     self_check()?;
-    let setup = prepare(&args.proxies, &args.only, &sizes)?;
+    let setup = prepare(&args.binaries, &args.only, &sizes)?;
     let mut runs = Vec::new();
     for kind in args.only {
         runs.push(measure(1, kind, &setup.0, &sizes).await);
@@ -121,19 +107,19 @@ pub async fn smoke(args: SmokeArgs) -> Result<()> {
                 .unwrap_or("nothing lost, nothing failed")
         );
     }
+    runs.extend(fanout::smoke(&args.binaries).await?);
     faults(&runs)
 }
 
 /// Pins this process, starts the backend in it, and finds the gateway.
 fn prepare(
-    args: &ProxyArgs,
+    args: &Binaries,
     kinds: &[Kind],
     sizes: &Sizes,
 ) -> Result<(Setup, tokio::task::JoinHandle<Result<()>>)> {
-    let gateway = match &args.gateway_bin {
-        Some(path) => path.clone(),
-        None if kinds.contains(&Kind::Deltaway) => build_gateway()?,
-        None => PathBuf::new(),
+    let gateway = match kinds.contains(&Kind::Deltaway) {
+        true => args.gateway()?,
+        false => PathBuf::new(),
     };
     // Each stream has two sockets here and two in the proxy.
     let (files, wanted) = (
@@ -158,24 +144,6 @@ fn prepare(
     Ok((setup, backend))
 }
 
-/// Builds the gateway as it is released. `cargo bench` itself has just put a less optimised one in the
-/// same place, so this runs even when a file is there.
-fn build_gateway() -> Result<PathBuf> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let build = Command::new(cargo)
-        .args(["build", "--release", "--bin", "deltaway"])
-        .current_dir(root)
-        .status()
-        .while_doing("starting cargo")?;
-    if !build.success() {
-        return Err(LoadError::Contender("cargo build --release failed".into()));
-    }
-    let target =
-        std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
-    Ok(target.join("release/deltaway"))
-}
-
 async fn measure(round: usize, kind: Kind, setup: &Setup, sizes: &Sizes) -> Run {
     let mut values = BTreeMap::new();
     let fault = all_workloads(kind, setup, sizes, &mut values)
@@ -197,7 +165,7 @@ async fn all_workloads(
     values: &mut BTreeMap<&'static str, f64>,
 ) -> Result<()> {
     let contender = Contender::start(kind, setup).await?;
-    let (target, meter) = (contender.target(), contender.meter(setup)?);
+    let (target, meter) = (contender.target(), contender.meter()?);
     let explain = |result: Result<Values>| {
         result.map_err(|error| {
             LoadError::Failed(
@@ -217,35 +185,8 @@ async fn all_workloads(
     drop(contender);
     // Memory that earlier loads left with the allocator would hide the cost of a stream.
     let contender = Contender::start(kind, setup).await?;
-    let idle = workload::idle(&contender.target(), sizes, Some(&contender.meter(setup)?)).await;
+    let idle = workload::idle(&contender.target(), sizes, Some(&contender.meter()?)).await;
     values
         .extend(idle.map_err(|error| LoadError::Failed(format!("{error}\n{}", contender.log())))?);
     Ok(())
-}
-
-fn write_json(path: &Path, sizes: &Sizes, runs: &[Run]) -> Result<()> {
-    let json = serde_json::json!({ "sizes": sizes, "runs": runs });
-    if let Some(directory) = path.parent() {
-        fs::create_dir_all(directory).while_doing(format!("making {}", directory.display()))?;
-    }
-    fs::write(path, format!("{json:#}\n")).while_doing(format!("writing {}", path.display()))
-}
-
-fn faults(runs: &[Run]) -> Result<()> {
-    let faults: Vec<String> = runs
-        .iter()
-        .filter_map(|run| {
-            Some(format!(
-                "{} in round {}: {}",
-                run.contender,
-                run.round,
-                run.fault.as_ref()?
-            ))
-        })
-        .collect();
-    if faults.is_empty() {
-        Ok(())
-    } else {
-        Err(LoadError::Failed(faults.join("\n")))
-    }
 }

@@ -1,24 +1,20 @@
 //! The proxies under test, each started fresh, well configured, on its own core.
 //!
-//! Invariant: every process started here is ended by its own id when its [`Contender`] goes, and by the
-//! kernel should this tool die first. Each gets one worker and no access log, so that one core
-//! against one core is what is compared.
+//! Invariant: each gets one worker and no access log, so that one core against one core is what is
+//! compared.
 
-use std::fs::{self, File};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
-use std::os::unix::process::CommandExt;
+use std::fs;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
-
-use rustix::process::{Pid, Signal, kill_process, set_parent_process_death_signal};
 
 use crate::client::{self, Target};
 use crate::clock::now_ns;
 use crate::error::{LoadError, Result, While};
+use crate::launch::{Launched, own_program};
 use crate::plan::Plan;
-use crate::process::{Meter, pin};
+use crate::process::Meter;
 use crate::tally::Tally;
 
 /// A proxy that can be measured.
@@ -59,56 +55,35 @@ pub struct Setup {
 /// A running proxy.
 pub struct Contender {
     kind: Kind,
-    child: Child,
-    address: SocketAddr,
-    /// Holds configuration and log; removed with it.
-    directory: tempfile::TempDir,
+    process: Launched,
 }
 
 const START_LIMIT_NS: u64 = 10_000_000_000;
-const END_LIMIT: Duration = Duration::from_secs(3);
 
 impl Contender {
     /// Starts a proxy and waits until it answers.
     pub async fn start(kind: Kind, setup: &Setup) -> Result<Self> {
-        let directory = tempfile::tempdir().while_doing("making a directory")?;
-        let address = free_address()?;
-        let command = command(kind, setup, address, directory.path())?;
-        let log = File::create(directory.path().join("log")).while_doing("making a log")?;
-        let own = std::env::current_exe().while_doing("finding this program")?;
-        let child = Command::new(own)
-            .args(["launch", "--core", &setup.proxy_core.to_string(), "--"])
-            .args(&command)
-            .stdin(Stdio::null())
-            .stdout(log.try_clone().while_doing("sharing a log")?)
-            .stderr(log)
-            .spawn()
-            .while_doing(format!("starting {}", kind.name()))?;
-        let mut contender = Self {
-            kind,
-            child,
-            address,
-            directory,
-        };
+        let process = Launched::start(setup.proxy_core, |address, directory| {
+            command(kind, setup, address, directory)
+        })?;
+        let mut contender = Self { kind, process };
         contender.answers().await?;
         Ok(contender)
     }
 
     /// Where clients send their requests.
     pub fn target(&self) -> Arc<Target> {
-        Arc::new(Target::chat(self.address.to_string()))
+        Arc::new(Target::chat(self.process.address.to_string()))
     }
 
     /// A meter on its processes.
-    pub fn meter(&self, setup: &Setup) -> Result<Meter> {
-        Meter::new(self.child.id(), setup.proxy_core)
+    pub fn meter(&self) -> Result<Meter> {
+        self.process.meter()
     }
 
     /// The last lines that it logged.
     pub fn log(&self) -> String {
-        let log = fs::read_to_string(self.directory.path().join("log")).unwrap_or_default();
-        let lines: Vec<&str> = log.lines().collect();
-        lines[lines.len().saturating_sub(10)..].join("\n")
+        self.process.log()
     }
 
     async fn answers(&mut self) -> Result<()> {
@@ -129,8 +104,7 @@ impl Contender {
                 Ok(Err(error)) => error.to_string(),
                 Err(_) => "no answer within 2 s".to_owned(),
             };
-            let ended = self.child.try_wait().while_doing("asking for the proxy")?;
-            if ended.is_some() || now_ns() - started > START_LIMIT_NS {
+            if self.process.has_ended()? || now_ns() - started > START_LIMIT_NS {
                 let (name, log) = (self.kind.name(), self.log());
                 return Err(LoadError::Contender(format!(
                     "{name} does not answer ({last}); it logged:\n{log}"
@@ -139,48 +113,6 @@ impl Contender {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     }
-}
-
-impl Drop for Contender {
-    // A process offers nothing to wait on but its id; nothing else runs meanwhile.
-    #[allow(clippy::disallowed_methods)]
-    fn drop(&mut self) {
-        let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
-        if let Some(pid) = pid {
-            // TERM first: nginx's master ends its worker on it.
-            let _ = kill_process(pid, Signal::TERM);
-        }
-        let step = Duration::from_millis(20);
-        for _ in 0..END_LIMIT.as_millis() / step.as_millis() {
-            if !matches!(self.child.try_wait(), Ok(None)) {
-                return;
-            }
-            std::thread::sleep(step);
-        }
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-/// `launch`: become another program, pinned, ended by the kernel when the caller dies.
-#[derive(Debug, clap::Args)]
-pub struct LaunchArgs {
-    /// The core to stay on.
-    #[arg(long)]
-    core: usize,
-    /// The program and its arguments.
-    #[arg(last = true, required = true)]
-    command: Vec<String>,
-}
-
-/// Becomes the program; returns only when that failed.
-pub fn launch(args: &LaunchArgs) -> Result<()> {
-    pin(args.core)?;
-    set_parent_process_death_signal(Some(Signal::TERM)).while_doing("asking for a signal")?;
-    let [program, arguments @ ..] = args.command.as_slice() else {
-        return Err(LoadError::Usage("launch needs a program".into()));
-    };
-    Err(Command::new(program).args(arguments).exec()).while_doing(format!("starting {program}"))
 }
 
 fn command(
@@ -194,15 +126,12 @@ fn command(
         fs::write(directory.join(name), text).while_doing(format!("writing {name}"))
     };
     Ok(match kind {
-        Kind::Relay => {
-            let own = std::env::current_exe().while_doing("finding this program")?;
-            vec![
-                own.display().to_string(),
-                "relay".into(),
-                format!("--listen={address}"),
-                format!("--to={}", setup.backend),
-            ]
-        }
+        Kind::Relay => vec![
+            own_program()?,
+            "relay".into(),
+            format!("--listen={address}"),
+            format!("--to={}", setup.backend),
+        ],
         Kind::Nginx => {
             write("nginx.conf", nginx_conf(address, setup.backend, directory))?;
             let nginx = setup.nginx.display().to_string();
@@ -282,17 +211,4 @@ path = \"/v1/*\"
 to = \"model\"
 "
     )
-}
-
-/// A free loopback address outside of the range that outgoing connections take their ports from.
-fn free_address() -> Result<SocketAddr> {
-    for _ in 0..200 {
-        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, fastrand::u16(20_000..30_000)));
-        if TcpListener::bind(address).is_ok() {
-            return Ok(address);
-        }
-    }
-    Err(LoadError::Usage(
-        "no free port between 20000 and 30000".into(),
-    ))
 }

@@ -58,6 +58,20 @@ impl EventChunk {
     }
 }
 
+/// The data of an event that somebody else frames, [`DATA`] bytes without a line's end.
+pub fn numbered_data(sequence: u64, stamp: u64) -> [u8; DATA] {
+    let mut data = [b'.'; DATA];
+    data[..MARK.len()].copy_from_slice(MARK);
+    let (first, second) = (MARK.len(), MARK.len() + DIGITS + 1);
+    write_digits(&mut data[first..first + DIGITS], sequence);
+    data[second - 1] = b' ';
+    write_digits(&mut data[second..second + DIGITS], stamp);
+    data
+}
+
+/// The length of [`numbered_data`].
+pub const DATA: usize = 100;
+
 /// What one whole event was.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Seen {

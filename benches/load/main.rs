@@ -1,25 +1,29 @@
 //! The load tool: what an event costs on its way through a proxy.
 //!
 //! `cargo bench --bench load -- compare` measures the gateway beside nginx and a bare TCP relay, on one core,
-//! in the same run; `smoke` is the same in a few seconds for CI; `backend`, `client` and `relay`
-//! are its parts, usable alone. Invariant: a run in which an event was lost, repeated or reordered, or a
+//! in the same run; `fanout` measures its hub beside nchan and a bare writer; `smoke` is both in a few
+//! seconds for CI; `backend`, `client`, `relay` and `writer` are their parts, usable alone. Invariant: a run in which an event was lost, repeated or reordered, or a
 //! request failed, exits with an error, whatever its numbers.
 //!
 //! The map: `plan` is what a client orders and `event` what it gets; `wire` is the HTTP of both;
 //! `backend` and `client` are the two ends, `tally` and `process` what is measured on them; `workload` puts
-//! them together, `contender` starts a proxy, `compare` runs rounds and `report` prints.
+//! them together, `contender` configures a proxy and `launch` starts it, `compare` runs rounds and `report`
+//! prints. `fanout` has its own ends: one thread of subscribers on the kernel's own readiness queue.
 
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
 
 mod backend;
+mod binaries;
 mod client;
 mod clock;
 mod compare;
 mod contender;
 mod error;
 mod event;
+mod fanout;
+mod launch;
 mod plan;
 mod process;
 mod relay;
@@ -45,6 +49,8 @@ struct Cli {
 enum Cmd {
     /// Measure the gateway beside nginx and a bare TCP relay (about five minutes)
     Compare(compare::CompareArgs),
+    /// Measure one stream to many subscribers: the gateway beside nchan and a bare writer (five minutes)
+    Fanout(fanout::FanoutArgs),
     /// Try every workload for a moment: nothing may be lost (a few seconds)
     Smoke(compare::SmokeArgs),
     /// Serve the paced backend alone
@@ -53,9 +59,11 @@ enum Cmd {
     Client(standalone::ClientArgs),
     /// Copy bytes between clients and one address
     Relay(relay::RelayArgs),
+    /// Pass each POST's body on to everyone who sent a GET, as one event
+    Writer(fanout::writer::WriterArgs),
     /// Become another program, pinned to a core
     #[command(hide = true)]
-    Launch(contender::LaunchArgs),
+    Launch(launch::LaunchArgs),
 }
 
 fn main() -> ExitCode {
@@ -84,6 +92,7 @@ fn run(command: Cmd) -> error::Result<()> {
         .block_on(async {
             match command {
                 Cmd::Compare(args) => compare::compare(args).await,
+                Cmd::Fanout(args) => fanout::fanout(args).await,
                 Cmd::Smoke(args) => compare::smoke(args).await,
                 Cmd::Backend(args) => backend::run(args).await,
                 Cmd::Client(args) => standalone::run(args).await,
@@ -91,7 +100,11 @@ fn run(command: Cmd) -> error::Result<()> {
                     process::raise_file_limit();
                     relay::run(args).await
                 }
-                Cmd::Launch(args) => contender::launch(&args),
+                Cmd::Writer(args) => {
+                    process::raise_file_limit();
+                    fanout::writer::run(&args)
+                }
+                Cmd::Launch(args) => launch::launch(&args),
             }
         })
 }

@@ -53,8 +53,12 @@ pub struct Reading {
     pub cpu_ns: u64,
     /// Busy time of the proxy's core, whoever used it.
     pub proxy_core_ns: u64,
+    /// Time that the proxy was ready to run but had no core.
+    pub wait_ns: u64,
     /// CPU time of this process: backend and clients.
     pub load_cpu_ns: u64,
+    /// Time that this process was ready to run but had no core.
+    pub load_wait_ns: u64,
 }
 
 impl Meter {
@@ -79,11 +83,15 @@ impl Meter {
     /// The counts now.
     pub fn read(&self) -> Result<Reading> {
         let stat = fs::read_to_string("/proc/stat").while_doing("reading /proc/stat")?;
+        let (cpu_ns, wait_ns) = scheduled_ns(&self.pids)?;
+        let (load_cpu_ns, load_wait_ns) = scheduled_ns(&[std::process::id()])?;
         Ok(Reading {
             at_ns: now_ns(),
-            cpu_ns: cpu_ns(&self.pids)?,
+            cpu_ns,
             proxy_core_ns: busy_ns(&stat, self.proxy_core),
-            load_cpu_ns: cpu_ns(&[std::process::id()])?,
+            wait_ns,
+            load_cpu_ns,
+            load_wait_ns,
         })
     }
 
@@ -103,8 +111,9 @@ impl Meter {
     }
 }
 
-fn cpu_ns(pids: &[u32]) -> Result<u64> {
-    let mut sum = 0;
+/// Time on a core, and time waited for one.
+fn scheduled_ns(pids: &[u32]) -> Result<(u64, u64)> {
+    let (mut ran, mut waited) = (0, 0);
     for pid in pids {
         let tasks = format!("/proc/{pid}/task");
         for task in fs::read_dir(&tasks)
@@ -113,14 +122,12 @@ fn cpu_ns(pids: &[u32]) -> Result<u64> {
         {
             // A thread may end between the two reads; it then has little to tell.
             let stat = fs::read_to_string(task.path().join("schedstat")).unwrap_or_default();
-            sum += stat
-                .split(' ')
-                .next()
-                .and_then(|time| time.parse::<u64>().ok())
-                .unwrap_or(0);
+            let mut times = stat.split(' ').map(|time| time.parse().unwrap_or(0));
+            ran += times.next().unwrap_or(0);
+            waited += times.next().unwrap_or(0);
         }
     }
-    Ok(sum)
+    Ok((ran, waited))
 }
 
 fn parent(process: &Path) -> Option<u32> {

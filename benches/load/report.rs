@@ -5,18 +5,43 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::fs;
+use std::path::Path;
 
 use serde::Serialize;
 
-use crate::contender::Kind;
+use crate::error::{LoadError, Result, While};
 
 /// A metric in the table.
-struct Metric {
+pub struct Metric {
     key: &'static str,
     title: &'static str,
     /// What the gateway is held to, for the reader.
     goal: &'static str,
 }
+
+/// A metric by its key in [`Run::values`].
+pub const fn metric(key: &'static str, title: &'static str, goal: &'static str) -> Metric {
+    Metric { key, title, goal }
+}
+
+/// What a table shows.
+pub struct Layout {
+    /// The rows.
+    pub metrics: &'static [Metric],
+    /// The ratios beside them: who over whom.
+    pub ratios: &'static [(&'static str, &'static str)],
+}
+
+/// The table of `compare`.
+pub const COMPARE: Layout = Layout {
+    metrics: METRICS,
+    ratios: &[
+        ("nginx", "relay"),
+        ("deltaway", "nginx"),
+        ("deltaway", "relay"),
+    ],
+};
 
 const METRICS: &[Metric] = &[
     metric(
@@ -36,17 +61,6 @@ const METRICS: &[Metric] = &[
     metric("cpu_per_mb_us", "CPU per MB, us", ""),
 ];
 
-const fn metric(key: &'static str, title: &'static str, goal: &'static str) -> Metric {
-    Metric { key, title, goal }
-}
-
-/// The ratios shown: who over whom.
-const RATIOS: &[(Kind, Kind)] = &[
-    (Kind::Nginx, Kind::Relay),
-    (Kind::Deltaway, Kind::Nginx),
-    (Kind::Deltaway, Kind::Relay),
-];
-
 /// One contender in one round.
 #[derive(Debug, Serialize)]
 pub struct Run {
@@ -60,39 +74,44 @@ pub struct Run {
     pub fault: Option<String>,
 }
 
-/// The table of medians and ratios, as Markdown.
-pub fn table(runs: &[Run], kinds: &[Kind]) -> String {
-    let ratios: Vec<_> = RATIOS
-        .iter()
-        .filter(|(over, under)| kinds.contains(over) && kinds.contains(under))
-        .collect();
-    let mut header = vec!["median of the rounds".to_owned()];
-    header.extend(kinds.iter().map(|kind| kind.name().to_owned()));
-    header.extend(
-        ratios
+impl Layout {
+    /// The table of medians and ratios, as Markdown; `names` are the contenders.
+    pub fn table(&self, runs: &[Run], names: &[&str]) -> String {
+        let ratios: Vec<_> = self
+            .ratios
             .iter()
-            .map(|(over, under)| format!("{}/{} (min-max)", over.name(), under.name())),
-    );
-    if kinds.contains(&Kind::Deltaway) {
-        header.push("goal".into());
-    }
-    let columns = header.len();
-    let mut rows = vec![header];
-    for metric in METRICS {
-        let mut row = vec![metric.title.to_owned()];
-        row.extend(
-            kinds
+            .filter(|(over, under)| names.contains(over) && names.contains(under))
+            .collect();
+        let has_goals = names.contains(&"deltaway")
+            && self.metrics.iter().any(|metric| !metric.goal.is_empty());
+        let mut header = vec!["median of the rounds".to_owned()];
+        header.extend(names.iter().map(|name| (*name).to_owned()));
+        header.extend(
+            ratios
                 .iter()
-                .map(|kind| number(median(of(runs, *kind, metric.key)))),
+                .map(|(over, under)| format!("{over}/{under} (min-max)")),
         );
-        for (over, under) in &ratios {
-            row.push(ratio(runs, *over, *under, metric.key));
+        if has_goals {
+            header.push("goal".into());
         }
-        row.push(metric.goal.to_owned());
-        row.truncate(columns);
-        rows.push(row);
+        let columns = header.len();
+        let mut rows = vec![header];
+        for metric in self.metrics {
+            let mut row = vec![metric.title.to_owned()];
+            row.extend(
+                names
+                    .iter()
+                    .map(|name| number(median(of(runs, name, metric.key)))),
+            );
+            for (over, under) in &ratios {
+                row.push(ratio(runs, over, under, metric.key));
+            }
+            row.push(metric.goal.to_owned());
+            row.truncate(columns);
+            rows.push(row);
+        }
+        aligned(&rows)
     }
-    aligned(&rows)
 }
 
 /// Others' share of the proxy's core, in percent, above which the numbers are not to be believed: a
@@ -100,19 +119,19 @@ pub fn table(runs: &[Run], kinds: &[Kind]) -> String {
 const QUIET_PERCENT: f64 = 10.0;
 
 /// Whether the machine was quiet, in one line for each contender.
-pub fn weather(runs: &[Run], kinds: &[Kind]) -> String {
+pub fn weather(runs: &[Run], names: &[&str]) -> String {
     let mut text = String::new();
     let mut noisiest = 0.0_f64;
-    for kind in kinds {
-        let worst = |key| of(runs, *kind, key).fold(0.0, f64::max);
+    for name in names {
+        let worst = |key| of(runs, name, key).fold(0.0, f64::max);
         let others = worst("stream_others_percent").max(worst("answer_others_percent"));
         noisiest = noisiest.max(others);
         let _ = writeln!(
             text,
             "{}: backend and clients used {:.0} % (streams) and {:.0} % (short answers) of their core; others took up to {others:.0} % of the proxy's core",
-            kind.name(),
-            median(of(runs, *kind, "stream_load_percent")).unwrap_or(0.0),
-            median(of(runs, *kind, "answer_load_percent")).unwrap_or(0.0),
+            name,
+            median(of(runs, name, "stream_load_percent")).unwrap_or(0.0),
+            median(of(runs, name, "answer_load_percent")).unwrap_or(0.0),
         );
     }
     if noisiest > QUIET_PERCENT {
@@ -121,23 +140,28 @@ pub fn weather(runs: &[Run], kinds: &[Kind]) -> String {
     text
 }
 
-fn of<'a>(runs: &'a [Run], kind: Kind, key: &'a str) -> impl Iterator<Item = f64> + 'a {
+/// A contender's values of one metric, round by round.
+pub fn of<'a>(runs: &'a [Run], name: &'a str, key: &'a str) -> impl Iterator<Item = f64> + 'a {
     runs.iter()
-        .filter(move |run| run.contender == kind.name())
+        .filter(move |run| run.contender == name)
         .filter_map(move |run| run.values.get(key).copied())
 }
 
-fn ratio(runs: &[Run], over: Kind, under: Kind, key: &str) -> String {
-    let value = |round: usize, kind: Kind| {
+/// Below it a number is as good as zero, in every metric: no ratio to it says anything.
+const LEAST: f64 = 0.1;
+
+fn ratio(runs: &[Run], over: &str, under: &str, key: &str) -> String {
+    let value = |round: usize, name: &str| {
         let run = runs
             .iter()
-            .find(|run| run.round == round && run.contender == kind.name())?;
+            .find(|run| run.round == round && run.contender == name)?;
         run.values.get(key).copied()
     };
     let rounds = runs.iter().map(|run| run.round).max().unwrap_or(0);
     let ratios: Vec<f64> = (1..=rounds)
-        .filter_map(|round| Some(value(round, over)? / value(round, under)?))
-        .filter(|ratio| ratio.is_finite())
+        .filter_map(|round| Some((value(round, over)?, value(round, under)?)))
+        .filter(|(_, under)| *under >= LEAST)
+        .map(|(over, under)| over / under)
         .collect();
     let Some(middle) = median(ratios.iter().copied()) else {
         return "-".into();
@@ -147,7 +171,8 @@ fn ratio(runs: &[Run], over: Kind, under: Kind, key: &str) -> String {
     format!("{middle:.2} ({least:.2}-{most:.2})")
 }
 
-fn median(values: impl Iterator<Item = f64>) -> Option<f64> {
+/// The median, if there is any value.
+pub fn median(values: impl Iterator<Item = f64>) -> Option<f64> {
     let mut values: Vec<f64> = values.collect();
     values.sort_by(f64::total_cmp);
     let middle = values.len() / 2;
@@ -183,4 +208,32 @@ fn aligned(rows: &[Vec<String>]) -> String {
         }
     }
     text
+}
+
+/// Writes the raw numbers, and makes the folder for them.
+pub fn write_json(path: &Path, numbers: &serde_json::Value) -> Result<()> {
+    if let Some(directory) = path.parent() {
+        fs::create_dir_all(directory).while_doing(format!("making {}", directory.display()))?;
+    }
+    fs::write(path, format!("{numbers:#}\n")).while_doing(format!("writing {}", path.display()))
+}
+
+/// An error if any run has a fault.
+pub fn faults(runs: &[Run]) -> Result<()> {
+    let faults: Vec<String> = runs
+        .iter()
+        .filter_map(|run| {
+            Some(format!(
+                "{} in round {}: {}",
+                run.contender,
+                run.round,
+                run.fault.as_ref()?
+            ))
+        })
+        .collect();
+    if faults.is_empty() {
+        Ok(())
+    } else {
+        Err(LoadError::Failed(faults.join("\n")))
+    }
 }

@@ -5,6 +5,7 @@
 
 use crate::error::{LoadError, Result};
 use crate::event::{CLOSING, EventChunk, EventReader};
+use crate::fanout::Reception;
 use crate::tally::{Follower, Tally};
 use crate::wire::{Body, Framing};
 
@@ -31,7 +32,41 @@ pub fn self_check() -> Result<()> {
         expect(found == wanted, &format!("the stream {sequences:?}"), found)?;
     }
     let cut = follow(&bytes[..bytes.len() - 5], 100);
-    expect(cut.is_err(), "a stream without its last chunk", (0, 0, 0))
+    expect(cut.is_err(), "a stream without its last chunk", (0, 0, 0))?;
+    subscriber_check()
+}
+
+/// The same for what a subscriber is sent.
+fn subscriber_check() -> Result<()> {
+    let head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
+    for (sequences, missing, out_of_turn) in [
+        (&[0, 1, 2][..], 0, 0),
+        (&[0, 2], 1, 0),
+        (&[0, 1, 1, 2], 0, 1),
+        (&[0, 2, 1], 1, 1),
+    ] {
+        let mut bytes = head.to_vec();
+        for sequence in sequences {
+            bytes.extend_from_slice(EventChunk::new().numbered(*sequence, 1));
+        }
+        for split in 0..=bytes.len() {
+            let (mut reception, mut events) = (Reception::new(), 0);
+            for piece in [&bytes[..split], &bytes[split..]] {
+                reception.feed(piece, &mut |_, _| events += 1)?;
+            }
+            let order = reception.order;
+            let found = (events, order.missing, order.out_of_turn);
+            expect(
+                found == (sequences.len() as u64, missing, out_of_turn) && order.foreign == 0,
+                &format!("the subscription {sequences:?} split at {split}"),
+                found,
+            )?;
+        }
+    }
+    let mut ended = Reception::new();
+    ended.feed(head, &mut |_, _| {})?;
+    let is_seen = ended.feed(b"0\r\n\r\n", &mut |_, _| {}).is_err();
+    expect(is_seen, "a subscription that ended", (0, 0, 0))
 }
 
 /// Events, missing, out of turn.

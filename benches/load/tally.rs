@@ -184,8 +184,8 @@ impl<'a> Follower<'a> {
     }
 }
 
-/// Three digits, from a microsecond to ten minutes.
-fn histogram() -> Result<Histogram<u64>> {
+/// A histogram of nanoseconds: three digits, from a microsecond to ten minutes.
+pub fn histogram() -> Result<Histogram<u64>> {
     Histogram::new_with_bounds(1_000, 600_000_000_000, 3)
         .map_err(|error| LoadError::Usage(error.to_string()))
 }

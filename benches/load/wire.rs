@@ -37,7 +37,7 @@ pub struct Head {
 }
 
 /// A whole head and its length, or none yet.
-type Parsed = Result<Option<(Head, usize)>>;
+pub type Parsed = Result<Option<(Head, usize)>>;
 
 /// A connection with what was read ahead of it.
 pub struct Wire<S> {
@@ -159,7 +159,8 @@ impl Body {
         matches!(self.state, State::Done)
     }
 
-    fn closed(&mut self) -> Result<()> {
+    /// The peer closed: an error where the framing had not ended.
+    pub fn closed(&mut self) -> Result<()> {
         if !matches!(self.state, State::Close) {
             return Err(LoadError::Wire("cut: closed inside a body".into()));
         }
@@ -239,7 +240,8 @@ fn take(rest: &[u8], left: u64, sink: &mut impl FnMut(&[u8])) -> usize {
     taken
 }
 
-fn parse_request(bytes: &[u8]) -> Parsed {
+/// A request's head at the start of `bytes`.
+pub fn parse_request(bytes: &[u8]) -> Parsed {
     let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
     let mut request = httparse::Request::new(&mut headers);
     let parsed = request
@@ -255,7 +257,8 @@ fn parse_request(bytes: &[u8]) -> Parsed {
     Ok(Some((head, length)))
 }
 
-fn parse_answer(bytes: &[u8]) -> Parsed {
+/// An answer's head at the start of `bytes`.
+pub fn parse_answer(bytes: &[u8]) -> Parsed {
     let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
     let mut answer = httparse::Response::new(&mut headers);
     let parsed = answer

@@ -273,7 +273,9 @@ fn read(meter: Option<&Meter>) -> Result<Reading> {
         at_ns: now_ns(),
         cpu_ns: 0,
         proxy_core_ns: 0,
+        wait_ns: 0,
         load_cpu_ns: 0,
+        load_wait_ns: 0,
     };
     meter.map_or(Ok(nothing), Meter::read)
 }

@@ -9,6 +9,8 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
+use slab::Slab;
+
 use super::Shared;
 use super::limits::{Full, StreamSlot};
 use super::parking::Mark;
@@ -17,7 +19,7 @@ use super::stream::{Stream, StreamRules};
 use super::subscription::{self, From, Subscription};
 use crate::config::{Ids, Topic, TopicPattern, TopicRules};
 use crate::sse::{Epoch, EventId};
-use crate::store::{Store, StoreFault, StreamKey, Tail, Unnumbered};
+use crate::store::{Store, StoreFault, StreamKey, Tail, Unnumbered, cost_of};
 
 /// How long the answer to a producer's key is known, in milliseconds.
 const PRODUCER_MS: u64 = 10 * 60 * 1000;
@@ -91,7 +93,7 @@ impl Tail for Tails {
 #[derive(Debug, Default)]
 struct Board {
     topics: HashMap<Topic, Named>,
-    watching: Vec<Weak<Watching>>,
+    watching: Slab<Weak<Watching>>,
     producers: HashMap<[u8; 32], Produced>,
     /// The same keys with the time they came, oldest first.
     produced: VecDeque<(u64, [u8; 32])>,
@@ -176,6 +178,8 @@ impl Named {
 /// A subscription's interest in topics that are not there yet.
 #[derive(Debug)]
 pub(super) struct Watching {
+    /// Its place on the board.
+    place: usize,
     patterns: Vec<TopicPattern>,
     reader: OnceLock<Arc<Reader>>,
     board: Arc<Mutex<Board>>,
@@ -190,10 +194,7 @@ impl Watching {
 
     /// No more topics are joined once this returns.
     pub(super) fn end(&self) {
-        let mut board = lock(&self.board);
-        board
-            .watching
-            .retain(|watching| !std::ptr::eq(watching.as_ptr(), self));
+        lock(&self.board).watching.try_remove(self.place);
     }
 
     fn wants(&self, topic: &Topic) -> bool {
@@ -330,7 +331,8 @@ impl Tails {
     /// The stream of `topic`, with room for `events`.
     fn prepare(&self, topic: &Topic, events: &[Unnumbered]) -> Result<Arc<Stream>, Full> {
         let stream = self.stream(&mut lock(&self.board), topic)?;
-        stream.make_room(events.iter().map(|event| event.frame.len()).sum())?;
+        let cost = |event: &Unnumbered| cost_of(&event.frame, event.alias.as_deref());
+        stream.make_room(events.iter().map(cost).sum())?;
         Ok(stream)
     }
 
@@ -343,30 +345,36 @@ impl Tails {
         let mut board = lock(&self.board);
         let mut streams: Vec<Arc<Stream>> = Vec::new();
         let mut open = Vec::new();
-        let mut add = |stream: Arc<Stream>| {
-            if !streams.iter().any(|known| Arc::ptr_eq(known, &stream)) {
-                streams.push(stream);
-            }
-        };
         for pattern in patterns {
             match pattern.single() {
-                Some(topic) => add(self.stream(&mut board, &topic)?),
+                Some(topic) => {
+                    let stream = self.stream(&mut board, &topic)?;
+                    if !is_among(&streams, &stream) {
+                        streams.push(stream);
+                    }
+                }
                 None => open.push(pattern.clone()),
             }
         }
-        let known = board.topics.iter();
-        known
-            .filter(|(topic, _)| open.iter().any(|pattern| pattern.matches(topic)))
-            .for_each(|(_, named)| add(named.stream.clone()));
+        let single = streams.len();
+        for (topic, named) in &board.topics {
+            let is_meant = open.iter().any(|pattern| pattern.matches(topic));
+            if is_meant && !is_among(&streams[..single], &named.stream) {
+                streams.push(named.stream.clone());
+            }
+        }
         let forgotten = board.forgotten.through(&open);
         let watching = (!open.is_empty()).then(|| {
-            Arc::new(Watching {
+            let place = board.watching.vacant_entry();
+            let watching = Arc::new(Watching {
+                place: place.key(),
                 patterns: open,
                 reader: OnceLock::new(),
                 board: self.board.clone(),
-            })
+            });
+            place.insert(Arc::downgrade(&watching));
+            watching
         });
-        board.watching.extend(watching.as_ref().map(Arc::downgrade));
         let numbering = subscription::Numbering {
             epoch: self.epoch,
             watermark: self.watermark.clone(),
@@ -421,7 +429,10 @@ impl Tails {
         );
         // Whoever watches for it was told at its beginning of what it may have had, or did not ask.
         let had = stream.last();
-        let watching = board.watching.iter().filter_map(Weak::upgrade);
+        let watching = board
+            .watching
+            .iter()
+            .filter_map(|(_, watching)| watching.upgrade());
         for watching in watching.filter(|watching| watching.wants(topic)) {
             if let Some(reader) = watching.reader.get() {
                 subscription::join(reader, stream.clone(), had);
@@ -497,6 +508,10 @@ impl Board {
             self.producers.remove(&key);
         }
     }
+}
+
+fn is_among(streams: &[Arc<Stream>], stream: &Arc<Stream>) -> bool {
+    streams.iter().any(|known| Arc::ptr_eq(known, stream))
 }
 
 fn lock(board: &Mutex<Board>) -> MutexGuard<'_, Board> {

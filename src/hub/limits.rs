@@ -54,6 +54,11 @@ impl Limits {
         before.saturating_sub(freed).saturating_sub(self.most_bytes)
     }
 
+    /// Most bytes there may be.
+    pub(super) fn most_bytes(&self) -> usize {
+        self.most_bytes
+    }
+
     /// How many bytes would be too many, were `added` kept more.
     pub(super) fn over(&self, added: usize) -> usize {
         let now = self.bytes.load(Ordering::Relaxed) + added;

@@ -12,7 +12,7 @@
 //! it holds back nobody, and what the log has evicted meanwhile it is told as a gap.
 //!
 //! Nothing here is lock-free. A log is behind a mutex that is held for the length of a push or a read; what
-//! is left between two threads is the moment of parking, which [`parking`] describes.
+//! is left between two threads is the moment of parking, which `parking.rs` describes.
 
 mod beginning;
 mod board;
@@ -21,6 +21,7 @@ mod herald;
 mod limits;
 mod parking;
 mod reader;
+mod relief;
 mod stream;
 mod subscription;
 #[cfg(test)]
@@ -30,7 +31,7 @@ pub use board::{Producer, PublishFault, Topics};
 pub use gap::{Gap, GapReason};
 pub use limits::{Full, StreamSlot};
 pub use reader::{Outlet, Written};
-pub use stream::{End, Stream, StreamRules};
+pub use stream::{End, Ended, Stream, StreamRules};
 pub use subscription::{From, Next, Subscription};
 
 pub use crate::store::Unnumbered;
@@ -41,6 +42,7 @@ use tokio::time::Instant;
 
 use limits::Limits;
 use parking::Bell;
+use relief::Known;
 
 use crate::config;
 use crate::metrics::HubSeries;
@@ -58,6 +60,7 @@ pub struct Hub {
 #[derive(Debug)]
 struct Shared {
     limits: Limits,
+    known: Known,
     /// One for each worker.
     bells: Box<[Bell<Arc<Stream>>]>,
     series: HubSeries,
@@ -82,6 +85,7 @@ impl Hub {
         // The one place that says which store it is.
         let store = Arc::new(Memory::new(Epoch::new(fastrand::u64(..))));
         let shared = Arc::new(Shared {
+            known: Known::default(),
             limits: Limits::new(bounds, series.clone()),
             bells: (0..workers).map(|_| Bell::new()).collect(),
             series,

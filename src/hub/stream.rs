@@ -90,6 +90,8 @@ pub struct Stream {
     tip: Tip,
     rings: Box<[Ring]>,
     readers: watch::Sender<usize>,
+    /// Its place among all streams.
+    place: usize,
     _slot: StreamSlot,
 }
 
@@ -117,7 +119,8 @@ impl Stream {
             bytes: rules.history.bytes,
             age: rules.history.age,
         };
-        Arc::new(Self {
+        Arc::new_cyclic(|own| Self {
+            place: shared.known.add(own),
             _slot: slot,
             rings: shared.bells.iter().map(|_| Ring::new()).collect(),
             shared,
@@ -148,16 +151,19 @@ impl Stream {
             return Err(Ended);
         }
         let position = self.last() + 1;
-        self.push(&mut kept, position, frame, alias);
+        let over = self.push(&mut kept, position, frame, alias);
         drop(kept);
         self.tell();
+        if over > 0 {
+            self.relieve(over);
+        }
         Ok(EventId {
             epoch: self.epoch,
             position,
         })
     }
 
-    /// Makes room for `added` bytes, at the cost of this stream's own older events.
+    /// Makes room for `added` bytes, at the cost of those who give way, and then of this stream's own older events.
     ///
     /// # Errors
     ///
@@ -166,8 +172,8 @@ impl Stream {
         let limits = &self.shared.limits;
         let over = limits.over(added);
         if over > 0 {
-            let freed = self.kept().log.drop_oldest(over);
-            limits.weigh(0, freed);
+            self.relieve(over);
+            self.drop_oldest(limits.over(added));
         }
         if limits.over(added) > 0 {
             return Err(limits.too_many_bytes());
@@ -180,20 +186,38 @@ impl Stream {
         self.push(&mut self.kept(), position, frame, alias);
     }
 
-    /// Puts an event into the log. Beyond the bound of all streams it takes the place of this stream's own
-    /// older ones; the newest is always kept, or its readers could not get it.
-    fn push(&self, kept: &mut Kept, position: u64, frame: Frame, alias: Option<Arc<str>>) {
+    fn relieve(&self, over: usize) {
+        let limits = &self.shared.limits;
+        self.shared.known.relieve(over, limits.most_bytes());
+        // The newest is always kept, or its readers could not get it.
+        self.drop_oldest(limits.over(0));
+    }
+
+    /// Lets go of at least so many bytes, the newest event excepted; how many it were.
+    pub(super) fn drop_oldest(&self, bytes: usize) -> usize {
+        if bytes == 0 {
+            return 0;
+        }
+        let freed = self.kept().log.drop_oldest(bytes);
+        self.shared.limits.weigh(0, freed);
+        freed
+    }
+
+    /// Bytes kept.
+    pub(super) fn bytes(&self) -> usize {
+        self.kept().log.bytes()
+    }
+
+    /// Puts an event into the log; how many bytes all streams together keep too many.
+    fn push(&self, kept: &mut Kept, position: u64, frame: Frame, alias: Option<Arc<str>>) -> usize {
         let limits = &self.shared.limits;
         let before = kept.log.bytes();
         kept.log.push(self.shared.now_ms(), position, frame, alias);
         let after = kept.log.bytes();
         let over = limits.weigh(after.saturating_sub(before), before.saturating_sub(after));
-        if over > 0 {
-            let freed = kept.log.drop_oldest(over);
-            limits.weigh(0, freed);
-        }
         self.tip.last.rise(position);
         self.shared.series.appended.inc();
+        over
     }
 
     /// Nothing more will come. Readers get what there is, and then this end. Only the first call counts.
@@ -325,6 +349,7 @@ impl Stream {
 
 impl Drop for Stream {
     fn drop(&mut self) {
+        self.shared.known.remove(self.place);
         let kept = self.kept.get_mut().unwrap_or_else(PoisonError::into_inner);
         self.shared.limits.weigh(0, kept.log.bytes());
     }

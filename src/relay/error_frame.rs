@@ -17,10 +17,11 @@ pub(super) fn error_frame(
 fn frame_of(event: &[u8], kind: BodyKind) -> Option<Frame> {
     let mut found = None;
     let mut take = |block: Block| found = block.frame;
-    // It is small: no bound is reached.
+    // It is small: no bound is to be reached, also with the name of the field that a line gets.
+    let most = event.len() + 64;
     let fed = match kind {
-        BodyKind::Ndjson => Lines::new(event.len()).feed(event, &mut take),
-        _ => Splitter::new(event.len()).feed(event, &mut take),
+        BodyKind::Ndjson => Lines::new(most).feed(event, &mut take),
+        _ => Splitter::new(most).feed(event, &mut take),
     };
     fed.ok().and(found)
 }

@@ -4,40 +4,64 @@ use http::{HeaderMap, HeaderName};
 use sha2::{Digest as _, Sha256};
 
 use super::order::Order;
+use crate::edge::auth;
 use crate::hub::Unnumbered;
 
 /// A hash that stands for a request, or for who makes it.
 pub(super) type Digest = [u8; 32];
 
 /// Fields that differ from one try to the next, or from one hop to the next, and change nothing in the answer.
-const NOISE: [&str; 24] = [
+const NOISE: [&str; 38] = [
     "accept-encoding",
     "api-key",
     "authorization",
     "baggage",
+    "cdn-loop",
+    "cf-connecting-ip",
+    "cf-ray",
     "connection",
     "content-length",
     "cookie",
     "date",
     "expect",
     "forwarded",
-    "host",
     "idempotency-key",
+    "newrelic",
     "te",
     "traceparent",
     "tracestate",
     "transfer-encoding",
+    "true-client-ip",
+    "uber-trace-id",
     "user-agent",
     "via",
     "x-api-key",
-    "x-b3-traceid",
+    "x-client-ip",
+    "x-cloud-trace-context",
+    "x-correlation-id",
+    "x-forwarded-for",
+    "x-forwarded-host",
+    "x-forwarded-port",
+    "x-forwarded-proto",
     "x-goog-api-key",
     "x-real-ip",
     "x-request-id",
+    "x-request-start",
+    "x-vercel-id",
+    "x-amz-cf-id",
     "b3",
 ];
 /// The same, by the beginnings of their names.
-const NOISY: [&str; 3] = ["x-stainless-", "x-forwarded-", "x-b3-"];
+const NOISY: [&str; 8] = [
+    "fly-",
+    "sentry-",
+    "x-amzn-trace-",
+    "x-azure-",
+    "x-b3-",
+    "x-datadog-",
+    "x-envoy-",
+    "x-stainless-",
+];
 
 /// What `order` asks for, whoever asks.
 pub(super) fn asked(order: &Order) -> Digest {
@@ -53,6 +77,17 @@ pub(super) fn asked(order: &Order) -> Digest {
     hash.add_fields(&order.parts.headers);
     hash.add(order.kept.as_deref().unwrap_or_default());
     hash.finish()
+}
+
+/// Who asks, as the upstream knows it: whom the gateway knows as `owner`, with what credentials are left for the
+/// upstream. Several may come by one key to the gateway, and each get an answer of its own.
+pub(super) fn asker(owner: Option<&Digest>, headers: &HeaderMap) -> Option<Digest> {
+    let owner = owner?;
+    let mut hash = Parts::default();
+    hash.add(b"asker");
+    hash.add(owner);
+    hash.add(&auth::identity(None, headers).unwrap_or_default());
+    Some(hash.finish())
 }
 
 /// What a caller named itself.
@@ -115,9 +150,7 @@ impl Parts {
 }
 
 fn matters(name: &str) -> bool {
-    // The upstream may read there which host was asked for.
-    name == "x-forwarded-host"
-        || !NOISE.contains(&name) && !NOISY.iter().any(|beginning| name.starts_with(beginning))
+    !NOISE.contains(&name) && !NOISY.iter().any(|beginning| name.starts_with(beginning))
 }
 
 #[cfg(test)]
@@ -131,6 +164,9 @@ mod tests {
             "traceparent",
             "x-request-id",
             "x-forwarded-for",
+            "x-amzn-trace-id",
+            "cf-ray",
+            "x-cloud-trace-context",
         ] {
             assert!(!matters(name), "{name}");
         }
@@ -139,7 +175,9 @@ mod tests {
             "openai-organization",
             "accept",
             "content-type",
-            "x-forwarded-host",
+            "host",
+            "x-forwarded-user",
+            "cf-access-jwt-assertion",
         ] {
             assert!(matters(name), "{name}");
         }

@@ -83,11 +83,40 @@ pub async fn relay(
         return Box::pin(feed::join(order, share, here, record)).await;
     }
     if let Some(resume) = &route.resume
-        && generation::is_kept(&order, wants_events(&order))
+        && is_kept(&order, wants_events(&order))
     {
         return Box::pin(generation::open(order, resume, here, record)).await;
     }
     relay_directly(order, record).await
+}
+
+/// Whether the answer to `order` is to be kept: a question whose answer is a stream.
+fn is_kept(order: &Order, events: bool) -> bool {
+    let stream = order.facts.as_ref().and_then(|facts| facts.stream);
+    let streams = match order.dialect {
+        // Streams unless told otherwise.
+        Dialect::Ollama => stream != Some(false),
+        Dialect::Gemini => order.parts.uri.path().ends_with("streamGenerateContent"),
+        _ => events && stream != Some(false),
+    };
+    order.route.config.resume.is_some()
+        && order.parts.method == Method::POST
+        && streams
+        && order.kept.is_some()
+}
+
+/// Ends when the head of the event stream that `order` asks for is to be sent, whatever the upstream does; never where
+/// the route does not want that.
+pub(super) fn early_head(order: &Order) -> impl Future<Output = ()> + Send + use<> {
+    // Only an event stream can be promised.
+    let early = order.route.config.early_head;
+    let after = early.filter(|_| wants_events(order) && order.dialect != Dialect::Ollama);
+    async move {
+        match after {
+            Some(after) => sleep(after).await,
+            None => std::future::pending().await,
+        }
+    }
 }
 
 /// Whether an event stream is asked for.

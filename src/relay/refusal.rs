@@ -141,6 +141,12 @@ impl Refusal {
         )
     }
 
+    /// A kept answer of which all was read, and which is not whole; its dialect has no word for that.
+    pub(super) fn broken_off() -> Self {
+        let message = "the answer broke off: there is no more of it, and it is not whole";
+        Self::new(StatusCode::BAD_GATEWAY, "broken_off", message)
+    }
+
     /// Something that cannot be, was.
     pub(super) fn internal() -> Self {
         Self::new(

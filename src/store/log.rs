@@ -235,8 +235,12 @@ impl Log {
 }
 
 fn cost(entry: &Entry) -> usize {
-    let alias = entry.alias.as_ref().map(|alias| alias.len() + ALIAS_COST);
-    entry.frame.len() + ENTRY_COST + alias.unwrap_or(0)
+    cost_of(&entry.frame, entry.alias.as_deref())
+}
+
+/// What an event weighs in a log, in bytes.
+pub fn cost_of(frame: &Frame, alias: Option<&str>) -> usize {
+    frame.len() + ENTRY_COST + alias.map_or(0, |alias| alias.len() + ALIAS_COST)
 }
 
 #[cfg(test)]

@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use thiserror::Error;
 
-pub use log::{Entry, Limits, Log, Missed, Read};
+pub use log::{Entry, Limits, Log, Missed, Read, cost_of};
 
 use crate::sse::{Epoch, Frame};
 

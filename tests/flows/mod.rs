@@ -16,6 +16,7 @@ mod heartbeat;
 mod kept;
 mod ordinary;
 mod refusals;
+mod resumed;
 mod routing;
 mod streams;
 mod tokens;

@@ -12,6 +12,7 @@ mod clocks;
 mod hub;
 mod process;
 mod requests;
+mod sharing;
 mod upstreams;
 
 use crate::support::api::{CHAT, PLAIN};

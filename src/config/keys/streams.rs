@@ -50,10 +50,13 @@ table! {
         "Where kept answers are found: `GET PATH/ID` goes on reading one. Only taken from the routes where one of \
          them has `resume`; no other route may then lie there.");
     HUB_STREAMS = ("streams", Kind::Count(1, 10_000_000), Fallback::Count(10_000),
-        "Streams at once: shared connections, kept answers and topics. Where there is no room for another, a \
-         request that needs one is answered 503.");
+        "Streams at once: shared connections, kept answers and topics. Where there is no room for another, what \
+         nobody reads makes room: the topic that was used longest ago, the answer that ended longest ago. If there \
+         is none, a request that needs a stream is answered 503, and an answer is passed on without being kept.");
     HUB_BYTES = ("bytes", Kind::Size(1 << 20, 1 << 44), Fallback::Size(256 << 20),
-        "Bytes of events kept, over all streams. Beyond it the oldest events go.");
+        "Bytes of events kept, over all streams. Beyond it the older events go, first of streams that nobody \
+         reads, then of those that keep most; the newest of each stays. A publication for which that is not \
+         enough is answered 503.");
     HUB_EVENT = ("event", Kind::Size(1 << 10, 1 << 30), Fallback::Size(1 << 20),
         "Largest single event. A larger one that is published is answered 413; one of an upstream ends its \
          stream as broken. At most `bytes`.");
@@ -94,6 +97,8 @@ table! {
     SHARE {
         about: "Many readers, one connection to the upstream: `GET`s for the same URL by the same caller get \
                 the events of one stream, each at its own pace, and with `Last-Event-ID` from where it was cut. \
+                The query parameters `transport`, `last_event_id`, `cursor` and `after` are read here and not \
+                sent upstream. \
                 `share = true` stands for this table with all defaults.",
         example: "[routes.prices]\npath = \"/prices/*\"\nto = \"local\"\n\n\
                   [routes.prices.share]\npublic = true\nkey_headers = [\"accept-language\"]\n\
@@ -112,7 +117,9 @@ table! {
         "Whether callers with different credentials share. Nothing that tells one caller from another is then sent \
          to the upstream: neither keys nor cookies.");
     SHARE_KEY_HEADERS = ("key_headers", Kind::List(0, &Kind::Text(&HEADER_NAME)), Fallback::Absent("none"),
-        "Request headers on which the upstream's answer depends: requests that differ in one of them do not share.");
+        "Request headers on which the upstream's answer depends: requests that differ in one of them do not share. Any \
+         other field of a reader that could tell it from another is not sent to the upstream, but for its \
+         credentials, which tell streams apart by themselves.");
     SHARE_IDS = ("ids", Kind::Choice(IDS), Fallback::Text(IDS[0]),
         "Whose ids readers see. `gateway`: every event has one, and it never repeats. `backend`: the upstream's own \
          where an event has one; such an id is found again only while its event is kept.");

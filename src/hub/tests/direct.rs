@@ -13,11 +13,10 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
-use super::stage::{bounds, frame, history};
+use super::stage::{Reading, bounds, frame, history, stream_rules, topic_rules};
 use crate::config::{History, Ids, Slow, Start, Topic, TopicPattern, TopicRules};
 use crate::delivery::{self, ClientIo, Encoding, Framing, Item, Socket};
 use crate::dialect::Ending;
-use futures_util::FutureExt;
 
 use crate::hub::{End, From, Hub, Next, Outlet, Stream, StreamRules, Subscription, Unnumbered};
 use crate::metrics::HubSeries;
@@ -187,24 +186,32 @@ async fn every_client_gets_every_byte_in_order() {
 
 const PUBLISHED: usize = 3000;
 
-/// Publishes in a thread of its own to two topics, now one event and now a few.
-fn publish(hub: Arc<Hub>) -> std::thread::JoinHandle<()> {
-    std::thread::spawn(move || {
-        let topics = ["a", "b"].map(|name| Topic::new(name).unwrap());
-        let mut published = 0;
-        while published < PUBLISHED {
-            let count = (published % 3 + 1).min(PUBLISHED - published);
-            let events = (published..).take(count).map(|number| Unnumbered {
-                frame: frame(&number.to_string(), 10),
-                alias: None,
-            });
-            let topic = &topics[published / 5 % 2];
-            let taken = hub.topics().publish(topic, events.collect(), None);
-            taken.now_or_never().unwrap().unwrap();
-            published += count;
-            std::thread::yield_now();
+/// Publishes to two topics, now one event and now a few, and mostly to both before the herald has its turn.
+async fn publish(hub: Arc<Hub>) {
+    let topics = ["a", "b"].map(|name| Topic::new(name).unwrap());
+    let mut published = 0;
+    while published < PUBLISHED {
+        let count = (published % 3 + 1).min(PUBLISHED - published);
+        let events = (published..)
+            .take(count)
+            .map(|number| event(&number.to_string()));
+        let topic = &topics[published / 5 % 2];
+        hub.topics()
+            .publish(topic, events.collect(), None)
+            .await
+            .unwrap();
+        published += count;
+        if published % 4 == 0 {
+            tokio::task::yield_now().await;
         }
-    })
+    }
+}
+
+fn event(text: &str) -> Unnumbered {
+    Unnumbered {
+        frame: frame(text, 10),
+        alias: None,
+    }
 }
 
 #[tokio::test]
@@ -230,7 +237,7 @@ async fn topics_come_in_one_order_whoever_writes_them() {
         let delivery = tokio::spawn(deliver(subscription, outlet));
         clients.push((client, delivery));
     }
-    let publishing = publish(hub.clone());
+    let publishing = tokio::spawn(publish(hub.clone()));
     for (client, delivery) in clients {
         let mut lines = BufReader::new(client).lines();
         let read = async {
@@ -245,6 +252,108 @@ async fn topics_come_in_one_order_whoever_writes_them() {
         tokio::time::timeout(LIMIT, read).await.unwrap();
         delivery.abort();
     }
-    publishing.join().unwrap();
+    publishing.await.unwrap();
+    herald.abort();
+}
+
+/// A reader whose connection takes everything, and who sleeps.
+async fn sleeper(mut subscription: Subscription) -> (TcpStream, Reading) {
+    let (client, socket) = connect().await;
+    TokioIo::new(ClientIo::new(socket.clone()))
+        .flush()
+        .await
+        .unwrap();
+    subscription.write_to(Outlet {
+        socket,
+        framing: Framing::Bare,
+        encoding: Encoding::Sse,
+    });
+    while subscription.read().is_some() {}
+    let mut reading = Reading::new(subscription);
+    assert!(reading.poll().is_none());
+    (client, reading)
+}
+
+async fn let_herald_run() {
+    for _ in 0..10 {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn a_sleeper_that_lost_events_is_woken_and_not_written_to() {
+    let hub = Hub::new(&bounds(1), Vec::new(), 1, HubSeries::default());
+    let herald = tokio::spawn(hub.clone().herald(0));
+    let stream = hub.open(stream_rules(2, Slow::Skip, Start::Live)).unwrap();
+    let (_client, mut reading) = sleeper(stream.subscribe(0, &From::Start)).await;
+    stream.append(frame("1", 0), None).unwrap();
+    let_herald_run().await;
+    assert!(reading.sleeps() && reading.subscription.written().events == 1);
+    for position in 2..=5 {
+        stream
+            .append(frame(&position.to_string(), 0), None)
+            .unwrap();
+    }
+    let_herald_run().await;
+    assert!(!reading.sleeps() && reading.subscription.written().events == 1);
+    let Some(Next::Gap(gap)) = reading.poll() else {
+        panic!("no gap");
+    };
+    assert_eq!(
+        (gap.after, gap.through),
+        (Some(stream.id(1)), Some(stream.id(3)))
+    );
+    herald.abort();
+}
+
+#[tokio::test]
+async fn a_sleeper_is_woken_for_what_was_too_much_to_be_written_at_once() {
+    let hub = Hub::new(&bounds(1), Vec::new(), 1, HubSeries::default());
+    let herald = tokio::spawn(hub.clone().herald(0));
+    let stream = hub
+        .open(stream_rules(100, Slow::Skip, Start::Live))
+        .unwrap();
+    let (_client, mut reading) = sleeper(stream.subscribe(0, &From::Start)).await;
+    for position in 1..=10 {
+        stream
+            .append(frame(&position.to_string(), SIZE), None)
+            .unwrap();
+    }
+    let_herald_run().await;
+    let written = reading.subscription.written().events;
+    assert!(!reading.sleeps() && written < 10);
+    let Some(Next::Events(entries)) = reading.poll() else {
+        panic!("nothing to read");
+    };
+    assert_eq!(entries[0].position, written + 1);
+    herald.abort();
+}
+
+#[tokio::test]
+async fn a_sleeper_is_not_written_what_it_did_not_ask_for() {
+    let rules = [("a", Start::Oldest), ("b", Start::Live)];
+    let rules = rules.map(|(name, start)| topic_rules(name, 10, Slow::Skip, start));
+    let hub = Hub::new(&bounds(9), rules.into(), 1, HubSeries::default());
+    let herald = tokio::spawn(hub.clone().herald(0));
+    let [a, b] = ["a", "b"].map(|name| Topic::new(name).unwrap());
+    let publish = async |topic, text| {
+        let published = hub.topics().publish(topic, vec![event(text)], None);
+        published.await.unwrap();
+    };
+    publish(&a, "1").await;
+    publish(&b, "2").await;
+    let begun = hub
+        .topics()
+        .subscribe(0, &[TopicPattern::any()], &From::Start);
+    let (client, reading) = sleeper(begun.unwrap()).await;
+    // Its place is behind what it did not ask for.
+    assert_eq!(reading.subscription.id().position, 2);
+    publish(&b, "3").await;
+    let_herald_run().await;
+    assert!(reading.sleeps() && reading.subscription.written().events == 1);
+    let mut lines = BufReader::new(client).lines();
+    let id = format!("id: {}", hub.topics().last_id());
+    assert_eq!(lines.next_line().await.unwrap(), Some(id));
+    assert!(reading.sleeps());
     herald.abort();
 }

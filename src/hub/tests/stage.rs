@@ -55,7 +55,7 @@ impl Stage {
         let series = HubSeries::default();
         let hub = runtime.block_on(async { Hub::new(bounds, rules, WORKERS, series.clone()) });
         let herald = |worker| {
-            let herald: Pin<Box<dyn Future<Output = ()>>> = Box::pin(hub.clone().herald(worker));
+            let herald: Running = Box::pin(hub.clone().herald(worker));
             (herald, Arc::new(Counter(AtomicUsize::new(1))))
         };
         Self {

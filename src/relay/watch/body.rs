@@ -22,6 +22,7 @@ use crate::hub::{End, Next, Subscription, Written};
 use crate::relay::direct::Aborted;
 use crate::relay::error_frame::error_frame;
 use crate::relay::record::{Outcome, Record};
+use crate::sse::EventId;
 
 /// The least time an EventSource waits before it comes back when it was sent away, and what is added by chance.
 const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(4));
@@ -47,6 +48,8 @@ pub(in crate::relay) struct Terms {
     /// How the end is told in band, where the stream is an answer to a question and not a subscription that is
     /// come back to.
     pub(in crate::relay) speaks: Option<(Dialect, BodyKind)>,
+    /// Whether its client knows nothing of gaps: an answer with one is broken off.
+    pub(in crate::relay) whole: bool,
 }
 
 /// A subscription on its way to a client.
@@ -132,6 +135,13 @@ impl Watch {
                     None => continue,
                 }
             }
+            // Also of a reader that is never done with what there is.
+            if self.is_too_old() {
+                match self.retire() {
+                    Some(bytes) => return self.hand_out(bytes),
+                    None => continue,
+                }
+            }
             match self.subscription.poll_next(cx) {
                 Poll::Ready(next) => {
                     if let Some(bytes) = self.render(next) {
@@ -180,6 +190,12 @@ impl Watch {
                     }
                 }
             }
+            Next::Gap(missing) if self.terms.whole => {
+                const WHY: &str = "the client was too slow: the next events are no longer kept";
+                // Whoever comes back after it is told of the gap.
+                let had = missing.after.unwrap_or(missing.id);
+                return self.break_off(had, ("evicted", WHY));
+            }
             Next::Gap(missing) => gap::put(self.terms.encoding, &missing, &mut bytes),
             Next::End(end) => self.end(end),
             Next::Lagged => {
@@ -203,17 +219,23 @@ impl Watch {
     /// Ends what is left when the process does: an answer must not look whole.
     fn stop(&mut self) -> Option<Bytes> {
         const WHY: &str = "the gateway ends, and the time for running answers is over";
-        let Some((dialect, kind)) = self.terms.speaks else {
+        if self.terms.speaks.is_none() {
             return self.send_away("the gateway ends");
-        };
+        }
+        self.break_off(self.subscription.id(), ("gateway_stopping", WHY))
+    }
+
+    /// Ends an answer that is not whole, in words of its own where there are any. Up to `had` its reader has it.
+    fn break_off(&mut self, had: EventId, (code, why): (&'static str, &str)) -> Option<Bytes> {
+        let (dialect, kind) = self.terms.speaks?;
         let failure = Failure {
             status: 504,
-            code: "gateway_stopping",
-            message: WHY,
+            code,
+            message: why,
             request_id: self.record.id(),
         };
         let event = error_frame(dialect, kind, &failure).map(|frame| {
-            let id = self.subscription.id().to_string();
+            let id = had.to_string();
             let item = Item {
                 id: &id,
                 frame: &frame,
@@ -223,12 +245,26 @@ impl Watch {
             bytes.freeze()
         });
         self.record.outcome = Outcome::Ended(Ending::Truncated);
-        self.record.reason = Some(format!("gateway_stopping: {WHY}").into());
+        self.record.reason = Some(format!("{code}: {why}").into());
         self.state = match event {
             Some(_) => State::Over,
             None => State::Aborting { turned: false },
         };
         event
+    }
+
+    fn is_too_old(&self) -> bool {
+        self.terms
+            .until
+            .is_some_and(|until| until <= Instant::now())
+    }
+
+    /// Ends a subscription whose time is over.
+    fn retire(&mut self) -> Option<Bytes> {
+        self.send_away(match self.sent_away {
+            true => "the gateway ends",
+            false => "the subscription was as old as it may be",
+        })
     }
 
     /// Ends a subscription that its client will come back to, not all clients at once.
@@ -279,12 +315,8 @@ impl Watch {
         }
         loop {
             let now = Instant::now();
-            if self.terms.until.is_some_and(|until| until <= now) {
-                let why = match self.sent_away {
-                    true => "the gateway ends",
-                    false => "the subscription was as old as it may be",
-                };
-                return Poll::Ready(self.send_away(why));
+            if self.is_too_old() {
+                return Poll::Ready(self.retire());
             }
             let beat = self.terms.heartbeat.map(|every| self.beaten + every);
             if beat.is_some_and(|beat| beat <= now) {

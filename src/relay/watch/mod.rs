@@ -10,7 +10,7 @@ mod websocket;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use http::header::{CONTENT_TYPE, HOST, ORIGIN, SEC_WEBSOCKET_VERSION};
+use http::header::{CONTENT_TYPE, COOKIE, HOST, ORIGIN, SEC_WEBSOCKET_VERSION};
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Version};
 use tokio::sync::watch;
@@ -23,7 +23,7 @@ use super::head::{finish, unbuffer};
 use super::record::Record;
 use super::refusal::Refusal;
 use super::streams::Here;
-use crate::config::{Cors, Dialect, Greeting, Origins};
+use crate::config::{Dialect, Greeting, Origins, Route};
 use crate::delivery::{self, BadTransport, Encoding, Framing, Transport};
 use crate::dialect::{BodyKind, heartbeat};
 use crate::hub::{From, Outlet, Subscription};
@@ -39,7 +39,7 @@ pub(super) struct Reading {
     pub(super) from: From,
     /// The fields that agree to a WebSocket, where one is asked for.
     accepted: Option<HeaderMap>,
-    /// The fields by which a browser's origin is judged.
+    /// The fields by which a browser's page is judged.
     origin: HeaderMap,
 }
 
@@ -60,14 +60,16 @@ pub(super) struct Offer {
 }
 
 impl Offer {
-    /// What a route offers its subscribers.
-    pub(super) fn subscription(context: &Context, here: &Here) -> Self {
+    /// What a route offers its subscribers. What a token lets its holder see ends with the token, when it
+    /// `expires`.
+    pub(super) fn subscription(context: &Context, here: &Here, expires: Option<Instant>) -> Self {
         let route = &context.route.config;
+        let oldest = route
+            .max_age
+            .map(|age| Instant::now() + age.mul_f64(1.0 - fastrand::f64() / 5.0));
         Self {
             greeting: route.greeting.clone(),
-            until: route
-                .max_age
-                .map(|age| Instant::now() + age.mul_f64(1.0 - fastrand::f64() / 5.0)),
+            until: oldest.into_iter().chain(expires).min(),
             speaks: None,
             drain: here.streams.draining(),
             headers: HeaderMap::new(),
@@ -103,7 +105,7 @@ impl Reading {
             _ => None,
         };
         let mut origin = HeaderMap::new();
-        for name in [ORIGIN, HOST] {
+        for name in [ORIGIN, HOST, COOKIE] {
             if let Some(value) = parts.headers.get(&name) {
                 origin.insert(name, value.clone());
             }
@@ -240,7 +242,12 @@ fn stream(
                 offer.greeting.as_ref(),
                 offer.speaks.is_some(),
             ),
-            heartbeat: context.route.config.heartbeat,
+            // Whoever expects an object on each line bears no empty one.
+            heartbeat: context
+                .route
+                .config
+                .heartbeat
+                .filter(|_| encoding != Encoding::Data),
             // Clients that bear no ids may bear no comments either: the dialect knows.
             beat: match encoding {
                 Encoding::SsePlain => Bytes::from_static(heartbeat(context.dialect)),
@@ -248,6 +255,7 @@ fn stream(
             },
             until: offer.until,
             speaks: offer.speaks,
+            whole: offer.encoding.is_some(),
         };
         Body::watched(Watch::new(subscription, terms, record))
     };
@@ -285,13 +293,22 @@ fn opening(
     bytes.freeze()
 }
 
-/// Whether a page of this origin may open a WebSocket here.
-fn is_welcome(reading: &Reading, cors: Option<&Cors>) -> bool {
-    let is_listed = |origin: &HeaderValue| match cors.map(|cors| &cors.origins) {
+/// Whether a page of this origin may open a WebSocket here. Where every origin is let in, that is without the cookies
+/// of who visits it, as with all that these rules are for; but a WebSocket comes with them.
+fn is_welcome(reading: &Reading, route: &Route) -> bool {
+    let is_listed = |origin: &HeaderValue| match route.cors.as_ref().map(|cors| &cors.origins) {
         None => false,
-        Some(Origins::Any) => true,
+        Some(Origins::Any) => !counts_cookies(reading, route),
         Some(Origins::List(list)) => list.contains(origin),
     };
     let host = reading.origin.get(HOST).and_then(|host| host.to_str().ok());
     delivery::websocket::origin_allowed(&reading.origin, is_listed, host.unwrap_or_default())
+}
+
+/// Whether it can depend on a cookie what the client gets.
+fn counts_cookies(reading: &Reading, route: &Route) -> bool {
+    let is_everybodys =
+        !route.subscribe.is_empty() || route.share.as_ref().is_some_and(|share| share.public);
+    // The cookie that let the caller in was taken out of the request.
+    route.credentials_in.cookie.is_some() || (!is_everybodys && reading.origin.contains_key(COOKIE))
 }

@@ -40,6 +40,9 @@ pub(super) async fn answer(
             () = stopped(&socket) => None,
         };
     }
+    if matches!(&found, Some(Next::End(end)) if end.abort) {
+        return Err(Some(Refusal::broken_off()));
+    }
     let (body, events) = render(&mut subscription, found);
     let mut record = record.take().ok_or(None)?;
     record.status = Some(StatusCode::OK);
@@ -65,7 +68,9 @@ fn render(subscription: &mut Subscription, mut found: Option<Next>) -> (bytes::B
         frames.push(gap::frame(&gap));
         found = subscription.read();
     }
-    let mut closed = subscription.is_over();
+    // An answer that is not whole is not closed: whoever asks on is told.
+    let mut closed =
+        subscription.is_over() && !matches!(subscription.read(), Some(Next::End(end)) if end.abort);
     match found {
         Some(Next::Events(entries)) => {
             for entry in entries {
@@ -73,7 +78,7 @@ fn render(subscription: &mut Subscription, mut found: Option<Next>) -> (bytes::B
                 frames.push(entry.frame);
             }
         }
-        Some(Next::End(_)) => closed = true,
+        Some(Next::End(end)) => closed = !end.abort,
         Some(Next::Gap(_) | Next::Lagged) | None => {}
     }
     let items = ids.iter().zip(&frames);

@@ -23,10 +23,12 @@ use crate::hub::{Next, Subscription};
 use crate::relay::body::Body;
 use crate::relay::context::Context;
 use crate::relay::head::finish;
-use crate::relay::order::clocks_of;
 use crate::relay::record::{Outcome, Record};
 use crate::relay::refusal::Refusal;
 use crate::sse::Frame;
+
+/// A client that answers none of so many pings is gone.
+const PINGS: u32 = 3;
 
 type Drained = Pin<Box<dyn Future<Output = ()> + Send>>;
 
@@ -38,7 +40,7 @@ pub(super) fn answer(
     offer: Offer,
     record: &mut Option<Box<Record>>,
 ) -> Result<Response<Body>, Option<Refusal>> {
-    if !is_welcome(&reading, context.route.config.cors.as_ref()) {
+    if !is_welcome(&reading, &context.route.config) {
         let message = "pages of this origin may not open a WebSocket here: name it in the route's `cors.origins`";
         return Err(Some(Refusal::new(
             StatusCode::FORBIDDEN,
@@ -53,9 +55,11 @@ pub(super) fn answer(
     let mut record = record.take().ok_or(None)?;
     finish(&mut headers, &context, &record);
     record.status = Some(StatusCode::SWITCHING_PROTOCOLS);
+    // How long the upstream may be silent says nothing of the client, which is asked.
+    let ping = context.route.config.heartbeat;
     let clocks = Clocks {
-        ping: context.route.config.heartbeat,
-        silence: clocks_of(&context.route, 0, context.dialect).idle,
+        ping,
+        silence: ping.map(|ping| ping.saturating_mul(PINGS)),
     };
     let counted = Arc::new(Counted::default());
     let source = Texts {

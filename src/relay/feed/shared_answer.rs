@@ -9,14 +9,14 @@ use http::header::{
 };
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
 
-use super::body::Body;
-use super::context::{Context, Reached};
-use super::head::finish;
-use super::plane::LiveRoute;
-use super::record::{Outcome, Record};
-use super::refusal::Refusal;
 use crate::dialect::Ending;
 use crate::edge::{credentials, hop};
+use crate::relay::body::Body;
+use crate::relay::context::{Context, Reached};
+use crate::relay::head::finish;
+use crate::relay::plane::LiveRoute;
+use crate::relay::record::{Outcome, Record};
+use crate::relay::refusal::Refusal;
 use crate::upstream::Piece;
 
 /// Largest body that is held, in bytes.

@@ -3,6 +3,9 @@
 //! The upstream is asked by a task that belongs to the answer, not to whoever asked first. Everybody reads the
 //! same log: the first caller, one who comes back, the same request sent again, and those who may watch.
 
+mod source;
+mod visit;
+
 use std::sync::Arc;
 use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
@@ -10,24 +13,26 @@ use std::time::Duration;
 use dashmap::DashMap;
 use dashmap::mapref::entry::Entry;
 use http::header::{ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_EXPOSE_HEADERS, LINK};
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Response};
 use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
 
+pub use visit::Visit;
+pub(super) use visit::serve;
+
+use super::answer;
 use super::body::Body;
 use super::context::{Context, Reached};
 use super::fingerprint::{self, Digest};
-use super::generation_source as source;
 use super::order::{self, Order};
 use super::plane::LiveRoute;
-use super::record::{Outcome, Record};
+use super::record::Record;
 use super::refusal::Refusal;
-use super::streams::{Here, Streams};
+use super::streams::Here;
 use super::watch::{self as delivering, Offer, Reading};
-use super::{answer, head};
 use crate::config::{Dialect, Ids, Resume, Slow, Start};
-use crate::delivery::{Encoding, Transport};
-use crate::dialect::{BodyKind, Ending};
+use crate::delivery::Encoding;
+use crate::dialect::BodyKind;
 use crate::edge::auth;
 use crate::hub::{End, From, Stream, StreamRules, Subscription};
 
@@ -35,6 +40,9 @@ use crate::hub::{End, From, Stream, StreamRules, Subscription};
 pub(super) const DELTAWAY_STREAM: HeaderName = HeaderName::from_static("deltaway-stream");
 /// Names a request that is sent again (draft-ietf-httpapi-idempotency-key-header).
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+
+/// Most keys of one answer; a request with a further one reads it, and that key is not remembered.
+const MOST_KEYS: usize = 64;
 
 /// An id nobody guesses: from the system's own source of chance, since an id may be all that protects an answer.
 fn new_id() -> StreamId {
@@ -79,6 +87,8 @@ pub(super) struct Generation {
     owner: Option<Digest>,
     /// What was asked.
     asked: Digest,
+    /// What identical requests find it by while it runs.
+    in_flight: Digest,
     /// The keys it is found by.
     keys: Mutex<Vec<Digest>>,
     pub(super) state: watch::Sender<State>,
@@ -155,6 +165,11 @@ impl Generations {
 
     pub(super) fn forget(&self, generation: &Arc<Generation>) {
         self.by_id.remove(&generation.id);
+        self.forget_keys(generation);
+    }
+
+    /// Who asks for it anew is answered anew.
+    pub(super) fn forget_keys(&self, generation: &Arc<Generation>) {
         let keys = std::mem::take(&mut *generation.keys());
         for key in keys {
             self.by_key
@@ -170,7 +185,12 @@ impl Generations {
     /// Has `generation` found by `key` too.
     fn name(&self, generation: &Arc<Generation>, key: Option<Digest>) {
         let Some(key) = key else { return };
-        generation.keys().push(key);
+        let mut keys = generation.keys();
+        if keys.len() == MOST_KEYS {
+            return;
+        }
+        keys.push(key);
+        drop(keys);
         self.by_key.insert(key, generation.clone());
         if !self.by_id.contains_key(&generation.id) {
             // It was forgotten meanwhile, perhaps before it had this key.
@@ -181,7 +201,7 @@ impl Generations {
 
     /// What is identical to it is asked anew from now on.
     pub(super) fn no_longer_in_flight(&self, generation: &Arc<Generation>) {
-        self.by_key.remove_if(&in_flight(generation), |_, known| {
+        self.by_key.remove_if(&generation.in_flight, |_, known| {
             Arc::ptr_eq(known, generation)
         });
     }
@@ -203,25 +223,6 @@ impl Generations {
     fn find(&self, id: &str) -> Option<Arc<Generation>> {
         self.by_id.get(id).map(|entry| entry.value().clone())
     }
-}
-
-fn in_flight(generation: &Generation) -> Digest {
-    fingerprint::in_flight(&generation.asked, generation.owner.as_ref())
-}
-
-/// Whether the answer to `order` is to be kept: a question whose answer is a stream.
-pub(super) fn is_kept(order: &Order, events: bool) -> bool {
-    let stream = order.facts.as_ref().and_then(|facts| facts.stream);
-    let streams = match order.dialect {
-        // Streams unless told otherwise.
-        Dialect::Ollama => stream != Some(false),
-        Dialect::Gemini => order.parts.uri.path().ends_with("streamGenerateContent"),
-        _ => events && stream != Some(false),
-    };
-    order.route.config.resume.is_some()
-        && order.parts.method == Method::POST
-        && streams
-        && order.kept.is_some()
 }
 
 /// How a request comes by its answer.
@@ -254,16 +255,18 @@ pub(super) async fn open(
     };
     open.enter(&order.route, 0);
     let socket = open.socket().clone();
+    socket.limit_stall(order::clocks_of(&order.route, 0, order.dialect).stall);
+    let early = order::early_head(&order);
     let mut context = Context::of(&mut order);
     let found = find_or_open(order, resume, here).map_err(Some)?;
-    let (generation, subscription, arrival) = match found {
+    let (generation, subscription, mut arrival) = match found {
         Found::Known(generation, subscription) => (generation, subscription, None),
         Found::Opened(generation, subscription, arrival) => {
             (generation, subscription, Some(arrival))
         }
         Found::Unkept(order) => return order::relay_directly(order, record).await,
     };
-    open_record(record, &generation);
+    note(record, &generation);
     let mut state = generation.state.subscribe();
     let answered = async {
         let state = state
@@ -276,6 +279,11 @@ pub(super) async fn open(
         state = answered => state,
         () = socket.clone().hung_up() => return Err(None),
         () = order::stopped(&socket) => return Err(Some(Refusal::stopping())),
+        () = early => {
+            // Whatever comes is told in the stream from now on.
+            arrival = None;
+            Ok(State::Live(Arc::default(), BodyKind::Sse))
+        }
     };
     match (state, arrival) {
         (Ok(State::Live(headers, kind)), _) => {
@@ -298,7 +306,7 @@ pub(super) async fn open(
     }
 }
 
-fn open_record(record: &mut Option<Box<Record>>, generation: &Generation) {
+fn note(record: &mut Option<Box<Record>>, generation: &Generation) {
     if let Some(record) = record {
         record.stream = Some(generation.id.clone());
     }
@@ -308,13 +316,18 @@ fn find_or_open(mut order: Box<Order>, resume: &Resume, here: &Here) -> Result<F
     let generations = &here.streams.generations;
     let owner = auth::identity(order.principal.as_ref(), &order.parts.headers);
     let asked = fingerprint::asked(&order);
+    let asker = fingerprint::asker(owner.as_ref(), &order.parts.headers);
+    let in_flight = fingerprint::in_flight(&asked, asker.as_ref());
     let shown = order.parts.headers.remove(IDEMPOTENCY_KEY);
     let named = shown
         .as_ref()
-        .map(|key| fingerprint::named(&order.route.config.name, owner.as_ref(), key.as_bytes()));
-    let shared =
-        (resume.dedupe && owner.is_some()).then(|| fingerprint::in_flight(&asked, owner.as_ref()));
-    let asking = Asking { owner, asked };
+        .map(|key| fingerprint::named(&order.route.config.name, asker.as_ref(), key.as_bytes()));
+    let shared = (resume.dedupe && owner.is_some()).then_some(in_flight);
+    let asking = Asking {
+        owner,
+        asked,
+        in_flight,
+    };
     if let Some(known) = named.and_then(|key| generations.known(&key)) {
         return asking.attach(known, here);
     }
@@ -333,7 +346,7 @@ fn find_or_open(mut order: Box<Order>, resume: &Resume, here: &Here) -> Result<F
     };
     let begun = asking.begin(stream, &order, here);
     let generation = begun.0.clone();
-    if let Some(first) = named.or(shared) {
+    if let Some(first) = shared.or(named) {
         // The place is held while it is filled, so that of two that come at once only one asks.
         match generations.by_key.entry(first) {
             Entry::Occupied(known) => return asking.attach(known.get().clone(), here),
@@ -345,7 +358,7 @@ fn find_or_open(mut order: Box<Order>, resume: &Resume, here: &Here) -> Result<F
                 vacant.insert(generation.clone());
             }
         }
-        generations.name(&generation, shared.filter(|key| *key != first));
+        generations.name(&generation, named.filter(|key| *key != first));
     } else {
         generations.by_id.insert(generation.id.clone(), generation);
     }
@@ -374,6 +387,7 @@ fn place(resume: &Resume, here: &Here) -> Option<Arc<Stream>> {
 struct Asking {
     owner: Option<Digest>,
     asked: Digest,
+    in_flight: Digest,
 }
 
 impl Asking {
@@ -400,6 +414,7 @@ impl Asking {
             dialect: order.dialect,
             owner: self.owner,
             asked: self.asked,
+            in_flight: self.in_flight,
             keys: Mutex::default(),
             state: watch::Sender::new(State::Opening),
             stop: watch::Sender::new(false),
@@ -468,112 +483,4 @@ fn name_stream(headers: &mut HeaderMap, generation: &Generation) {
         let exposed = HeaderValue::from_static("deltaway-stream, link");
         headers.append(ACCESS_CONTROL_EXPOSE_HEADERS, exposed);
     }
-}
-
-/// A request for a kept answer by its id.
-#[derive(Debug, Clone)]
-pub struct Visit {
-    generation: Arc<Generation>,
-    /// Whether its route lets the caller watch the answers of others.
-    pub watches: bool,
-}
-
-impl Visit {
-    /// The route whose rules hold for it.
-    pub fn route(&self) -> &Arc<LiveRoute> {
-        &self.generation.route
-    }
-}
-
-impl Streams {
-    /// The answer called `id`, whoever may read it.
-    pub fn visit(&self, id: &str) -> Option<Visit> {
-        let generation = self.generations.find(id)?;
-        Some(Visit {
-            generation,
-            watches: false,
-        })
-    }
-}
-
-/// Reads a kept answer, or stops it.
-///
-/// # Errors
-///
-/// A [`Refusal`], the same for an answer that is somebody else's and for one that never was.
-pub(super) async fn serve(
-    mut order: Box<Order>,
-    visit: Visit,
-    here: &Here,
-    record: &mut Option<Box<Record>>,
-) -> Result<Response<Body>, Option<Refusal>> {
-    let Visit {
-        generation,
-        watches,
-    } = visit;
-    let caller = auth::identity(order.principal.as_ref(), &order.parts.headers);
-    if !generation.is_open_to(caller, watches) {
-        return Err(Some(Refusal::no_stream()));
-    }
-    open_record(record, &generation);
-    if let Some(record) = record {
-        record.enter(&order.route, 0);
-    }
-    match order.parts.method {
-        Method::GET | Method::HEAD => {}
-        Method::DELETE if generation.owner.is_none() || generation.owner == caller => {
-            generation.stop.send_replace(true);
-            return no_content(&mut order, record);
-        }
-        Method::DELETE => return Err(Some(Refusal::no_stream())),
-        _ => {
-            let refusal = Refusal::new(
-                StatusCode::METHOD_NOT_ALLOWED,
-                "method_not_allowed",
-                "a kept answer is read with GET and stopped with DELETE",
-            );
-            let allowed = HeaderValue::from_static("DELETE, GET, HEAD");
-            return Err(Some(refusal.with(http::header::ALLOW, allowed)));
-        }
-    }
-    let reading = Reading::of(&order.parts).map_err(Some)?;
-    let context = Context::of(&mut order);
-    let subscription = generation.stream.subscribe(here.worker, &reading.from);
-    if subscription.is_over() && matches!(reading.transport, Transport::Sse | Transport::Ndjson) {
-        return no_content_for(&context, record);
-    }
-    let mut headers = HeaderMap::new();
-    name_stream(&mut headers, &generation);
-    let offer = Offer {
-        greeting: None,
-        until: None,
-        speaks: Some((generation.dialect, generation.kind())),
-        drain: here.streams.draining(),
-        headers,
-        encoding: None,
-    };
-    delivering::deliver(context, subscription, reading, offer, record).await
-}
-
-fn no_content(
-    order: &mut Box<Order>,
-    record: &mut Option<Box<Record>>,
-) -> Result<Response<Body>, Option<Refusal>> {
-    no_content_for(&Context::of(order), record)
-}
-
-/// 204: for an EventSource, the word not to come again (WHATWG HTML, §9.2.3).
-fn no_content_for(
-    context: &Context,
-    record: &mut Option<Box<Record>>,
-) -> Result<Response<Body>, Option<Refusal>> {
-    let mut record = record.take().ok_or(None)?;
-    record.status = Some(StatusCode::NO_CONTENT);
-    record.outcome = Outcome::Ended(Ending::Complete);
-    let mut headers = HeaderMap::new();
-    head::finish(&mut headers, context, &record);
-    let mut response = Response::new(Body::whole(bytes::Bytes::new(), record));
-    *response.status_mut() = StatusCode::NO_CONTENT;
-    *response.headers_mut() = headers;
-    Ok(response)
 }

@@ -14,9 +14,9 @@ use http::{HeaderMap, StatusCode};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::head::essence;
-use super::refusal::Refusal;
 use crate::hub::Unnumbered;
+use crate::relay::head::essence;
+use crate::relay::refusal::Refusal;
 use crate::router::query_values;
 use crate::sse::{BadEvent, Block, EventId, Frame, Splitter, event_id_text};
 

@@ -7,19 +7,19 @@ use http::{HeaderMap, StatusCode};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep};
 
-use super::context::Reached;
-use super::error_frame::error_frame;
-use super::generation::{Generation, State};
-use super::order::{self, Order};
-use super::refusal::Refusal;
-use super::streams::Streams;
-use super::tail::{Cut, Tail, TailEnd};
+use super::{Generation, State};
 use crate::config::{Dialect, OnLeave, ResolvedClocks};
 use crate::dialect::{
     BodyKind, ClientEnd, Ending, Failure, TransportEnd, Verdict, Watcher, body_kind, judge,
 };
 use crate::edge::{credentials, forwarded, hop};
 use crate::hub::{End, Stream};
+use crate::relay::context::Reached;
+use crate::relay::error_frame::error_frame;
+use crate::relay::order::{self, Order};
+use crate::relay::refusal::Refusal;
+use crate::relay::streams::Streams;
+use crate::relay::tail::{Cut, Tail, TailEnd};
 use crate::sse::{Lines, Splitter};
 use crate::upstream::BodyEnd;
 
@@ -34,6 +34,7 @@ pub(super) async fn run(
     streams: Arc<Streams>,
     give: Arrival,
 ) {
+    let _end = AtLast(&generation, &streams);
     let started = Instant::now();
     let clocks = order::clocks_of(&order.route, 0, order.dialect);
     let mut stop = generation.stop.subscribe();
@@ -61,6 +62,23 @@ pub(super) async fn run(
     .await;
 }
 
+/// A source that fails in the middle leaves nobody waiting, and no answer that looks whole.
+struct AtLast<'g>(&'g Arc<Generation>, &'g Streams);
+
+impl Drop for AtLast<'_> {
+    fn drop(&mut self) {
+        let Self(generation, streams) = self;
+        if generation.stream.end().is_none() {
+            streams.generations.forget(generation);
+            generation.state.send_replace(State::Passed);
+            generation.ended(End {
+                ending: Ending::Truncated,
+                abort: true,
+            });
+        }
+    }
+}
+
 /// What came is no stream: it is the first caller's, and nothing is kept.
 fn pass(
     generation: &Arc<Generation>,
@@ -69,13 +87,44 @@ fn pass(
     give: Arrival,
 ) {
     streams.generations.forget(generation);
-    // The caller may have left.
-    let _ = give.send(what);
+    let end = match give.send(what) {
+        Ok(()) => End {
+            ending: Ending::Complete,
+            abort: false,
+        },
+        // The caller has left, or was sent a head already.
+        Err(what) => refuse(generation, what),
+    };
     generation.state.send_replace(State::Passed);
-    generation.ended(End {
-        ending: Ending::Complete,
-        abort: false,
-    });
+    generation.ended(end);
+}
+
+/// Tells who reads the stream already that there is none.
+fn refuse(generation: &Generation, what: Result<Reached, Refusal>) -> End {
+    let (status, code, message) = match what {
+        Ok(reached) => {
+            let status = reached.asked.answer.head.status;
+            let message = format!("the upstream answered {status} instead of an event stream");
+            (status, "upstream_refused", message)
+        }
+        Err(refusal) => (refusal.status, refusal.code, refusal.message),
+    };
+    let failure = Failure {
+        status: status.as_u16(),
+        code,
+        message: &message,
+        request_id: &generation.id,
+    };
+    let told = error_frame(generation.dialect, BodyKind::Sse, &failure);
+    let abort = told.is_none();
+    if let Some(frame) = told {
+        // Only this task closes the stream.
+        let _ = generation.stream.append(frame, None);
+    }
+    End {
+        ending: Ending::Failed,
+        abort,
+    }
 }
 
 /// Ends when nobody reads any more, for as long as `on_leave` says.
@@ -138,6 +187,10 @@ impl Source<'_> {
             Err((code, message)) => (TransportEnd::Cut, code, message.to_owned()),
         };
         let verdict = for_whole_events(judge(transport, &watcher));
+        if verdict.ending != Ending::Complete {
+            // It is there for its readers; who tries again wants another.
+            self.streams.generations.forget_keys(generation);
+        }
         let whole = verdict.client == ClientEnd::Clean;
         if whole && transport != TransportEnd::Cut {
             tail.finish();

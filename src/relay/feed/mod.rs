@@ -4,12 +4,17 @@
 //! drops, and ends when nobody reads any more. An upstream that gives something else than a stream is not
 //! asked again for a moment, and all who wait get that answer.
 
+mod shared_answer;
+mod source;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use dashmap::DashMap;
 use dashmap::mapref::entry::Entry;
-use http::header::{ACCEPT, AUTHORIZATION, COOKIE, IF_MODIFIED_SINCE, IF_NONE_MATCH, RANGE};
+use http::header::{
+    ACCEPT, AUTHORIZATION, COOKIE, IF_MODIFIED_SINCE, IF_NONE_MATCH, RANGE, USER_AGENT, VIA,
+};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Response};
 use sha2::{Digest, Sha256};
@@ -17,22 +22,20 @@ use tokio::sync::watch;
 
 use super::body::Body;
 use super::context::Context;
-use super::feed_source::{self, Template};
 use super::order::Order;
 use super::record::Record;
 use super::refusal::Refusal;
-use super::shared_answer::SharedAnswer;
 use super::streams::Here;
 use super::watch::{self as delivering, Offer, Reading};
 use crate::config::{Route, Share, Start};
 use crate::edge::auth::{self, Principal};
 use crate::hub::{Full, Stream, StreamRules};
+use shared_answer::SharedAnswer;
+use source::Template;
 
 /// How long an answer that is no stream stands for those who come later.
 pub(super) const ANSWER_STANDS: Duration = Duration::from_secs(1);
 
-/// The host that was asked for.
-const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 /// The id of the last event a client has (WHATWG HTML, §9.2.3).
 pub(super) const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 
@@ -45,7 +48,7 @@ pub(super) struct Feeds(DashMap<Key, Arc<Feed>>);
 
 /// What is known of the upstream.
 #[derive(Debug, Clone)]
-pub(super) enum State {
+enum State {
     /// It has not answered yet.
     Opening,
     /// It sends, or did and will again.
@@ -56,7 +59,7 @@ pub(super) enum State {
 
 /// One stream from an upstream.
 #[derive(Debug)]
-pub(super) struct Feed {
+struct Feed {
     pub(super) stream: Arc<Stream>,
     pub(super) state: watch::Sender<State>,
 }
@@ -68,15 +71,15 @@ impl Feeds {
     }
 
     /// Forgets the feed if nobody reads it; whether it did.
-    pub(super) fn forget_unread(&self, key: &Key) -> bool {
+    fn forget_unread(&self, key: &Key) -> bool {
         self.0
             .remove_if(key, |_, feed| feed.stream.readers() == 0)
             .is_some()
     }
 
-    /// Forgets the feed, whoever reads it.
-    pub(super) fn forget(&self, key: &Key) {
-        self.0.remove(key);
+    /// Forgets `feed`, whoever reads it.
+    fn forget(&self, key: &Key, feed: &Arc<Feed>) {
+        self.0.remove_if(key, |_, known| Arc::ptr_eq(known, feed));
     }
 }
 
@@ -118,7 +121,7 @@ pub(super) async fn join(
                 place.insert(feed.clone());
                 let subscription = feed.stream.subscribe(here.worker, &reading.from);
                 let template = template(order, share);
-                tokio::spawn(feed_source::run(
+                tokio::spawn(source::run(
                     feed.clone(),
                     key,
                     template,
@@ -145,12 +148,10 @@ pub(super) async fn join(
     match state {
         Ok(State::Answered(answer)) => answer.give(&context, record),
         Ok(State::Live | State::Opening) => {
-            let mut offer = Offer::subscription(&context, here);
-            // What a token lets its holder see ends with the token.
-            offer.until = offer.until.into_iter().chain(expires).min();
+            let offer = Offer::subscription(&context, here, expires);
             delivering::deliver(context, subscription, reading, offer, record).await
         }
-        // The source ended without a word: it can only have panicked.
+        // The feed that it belongs to is held here.
         Err(_) => Err(Some(Refusal::internal())),
     }
 }
@@ -172,19 +173,14 @@ fn open_stream(share: &Share, here: &Here) -> Result<Arc<Stream>, Full> {
 fn template(order: Box<Order>, share: &Share) -> Template {
     let Order {
         route,
-        mut parts,
+        parts,
         dialect,
         pool,
         ..
     } = *order;
-    let headers = &mut parts.headers;
+    let mut headers = common(&parts.headers, share);
     for name in [LAST_EVENT_ID, IF_NONE_MATCH, IF_MODIFIED_SINCE, RANGE] {
         headers.remove(name);
-    }
-    if share.public {
-        for name in callers_own() {
-            headers.remove(name);
-        }
     }
     let accepts = match share.poll {
         None => HeaderValue::from_static("text/event-stream"),
@@ -195,24 +191,46 @@ fn template(order: Box<Order>, share: &Share) -> Template {
         route,
         method: parts.method,
         uri: parts.uri,
-        headers: parts.headers,
+        headers,
         dialect,
         pool,
     }
 }
 
-/// Fields that say who asks: of no use where everybody shares.
-fn callers_own() -> [HeaderName; 8] {
-    [
-        AUTHORIZATION,
-        COOKIE,
-        HeaderName::from_static("x-api-key"),
-        HeaderName::from_static("api-key"),
-        HeaderName::from_static("x-goog-api-key"),
-        HeaderName::from_static("x-forwarded-for"),
-        HeaderName::from_static("forwarded"),
-        HeaderName::from_static("x-real-ip"),
-    ]
+/// Fields by which the upstream could know the caller. They are part of what a feed is found by.
+const CREDENTIALS: [HeaderName; 5] = [
+    AUTHORIZATION,
+    COOKIE,
+    HeaderName::from_static("x-api-key"),
+    HeaderName::from_static("api-key"),
+    HeaderName::from_static("x-goog-api-key"),
+];
+/// The host that a client named.
+const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+/// Fields that decide nothing about what is in the answer, or are the same for all.
+const HARMLESS: [HeaderName; 7] = [
+    USER_AGENT,
+    VIA,
+    X_FORWARDED_HOST,
+    HeaderName::from_static("x-forwarded-proto"),
+    HeaderName::from_static("x-request-id"),
+    HeaderName::from_static("traceparent"),
+    HeaderName::from_static("tracestate"),
+];
+
+/// What of its first reader's head the upstream is shown of a feed: what all its readers have in common. By anything
+/// else that one reader says, all the others could get what is for that one alone.
+fn common(headers: &HeaderMap, share: &Share) -> HeaderMap {
+    let is_common = |name: &HeaderName| match CREDENTIALS.contains(name) {
+        true => !share.public,
+        false => HARMLESS.contains(name) || share.key_headers.contains(name),
+    };
+    let common = headers.iter().filter(|(name, _)| is_common(name));
+    let mut shown = HeaderMap::new();
+    for (name, value) in common {
+        shown.append(name, value.clone());
+    }
+    shown
 }
 
 /// Query parameters that are for us and not for the upstream.
@@ -250,13 +268,16 @@ fn key(order: &Order, share: &Share) -> Key {
         .path_and_query()
         .map_or("", |target| target.as_str());
     add(target.as_bytes());
-    // A URL has a host, and this is where the upstream may read it.
-    add_values(&order.parts.headers, &X_FORWARDED_HOST, &mut add);
+    let host = order.parts.headers.get(X_FORWARDED_HOST);
+    let host = host.map_or(&b""[..], |host| host.as_bytes());
+    add(&host.to_ascii_lowercase());
     for name in &share.key_headers {
         add_values(&order.parts.headers, name, &mut add);
     }
     if !share.public {
         add(&auth::identity(order.principal.as_ref(), &order.parts.headers).unwrap_or_default());
+        // Who was let in by one key may show the upstream another.
+        add(&auth::identity(None, &order.parts.headers).unwrap_or_default());
     }
     hash.finalize().into()
 }

@@ -3,22 +3,23 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::header::{ETAG, IF_NONE_MATCH};
+use http::header::{CONTENT_ENCODING, ETAG, IF_NONE_MATCH};
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri};
 use tokio::time::{Instant, sleep};
 
-use super::context::Reached;
-use super::feed::{ANSWER_STANDS, Feed, Key, LAST_EVENT_ID, State};
-use super::head::essence;
-use super::order::{self, Order};
-use super::plane::LiveRoute;
 use super::shared_answer::{self, SharedAnswer};
-use super::streams::Here;
-use super::tail::{Cut, Tail, TailEnd};
-use super::upload::Inbound;
+use super::{ANSWER_STANDS, Feed, Key, LAST_EVENT_ID, State};
 use crate::config::{Dialect, Share};
 use crate::dialect::{BodyKind, Ending, body_kind};
 use crate::hub::End;
+use crate::relay::context::Reached;
+use crate::relay::head::essence;
+use crate::relay::order::{self, Order};
+use crate::relay::plane::LiveRoute;
+use crate::relay::refusal::Refusal;
+use crate::relay::streams::Here;
+use crate::relay::tail::{Cut, Tail, TailEnd};
+use crate::relay::upload::Inbound;
 use crate::sse::{Frame, Lines, Splitter};
 use crate::upstream::Pool;
 
@@ -65,6 +66,11 @@ impl Template {
 
 /// Keeps the feed for as long as anybody reads it.
 pub(super) async fn run(feed: Arc<Feed>, key: Key, template: Template, share: Share, here: Here) {
+    let _end = AtLast {
+        feed: &feed,
+        key: &key,
+        here: &here,
+    };
     let source = Source {
         feed: &feed,
         template: &template,
@@ -80,9 +86,33 @@ pub(super) async fn run(feed: Arc<Feed>, key: Key, template: Template, share: Sh
         () = sourcing => {
             // Whoever comes within a moment gets the same answer; later ones ask anew.
             sleep(ANSWER_STANDS).await;
-            here.streams.feeds.forget(&key);
         }
         () = unread(&feed, &key, share.on_last_leave, &here) => {}
+    }
+}
+
+/// Whatever its source came to, even if it failed in the middle: the feed is over, and nobody waits for it.
+struct AtLast<'f> {
+    feed: &'f Arc<Feed>,
+    key: &'f Key,
+    here: &'f Here,
+}
+
+impl Drop for AtLast<'_> {
+    fn drop(&mut self) {
+        self.here.streams.feeds.forget(self.key, self.feed);
+        self.feed.state.send_if_modified(|state| {
+            let unanswered = matches!(state, State::Opening);
+            if unanswered {
+                *state = State::Answered(Arc::new(SharedAnswer::Refused(Refusal::internal())));
+            }
+            unanswered
+        });
+        // Only the first end counts.
+        self.feed.stream.close(End {
+            ending: Ending::Complete,
+            abort: false,
+        });
     }
 }
 
@@ -215,7 +245,10 @@ impl Source<'_> {
             BodyKind::Sse => Some(Cut::Events(Splitter::new(most))),
             BodyKind::Ndjson => Some(Cut::Lines(Lines::new(most))),
             // A text of known length is a document; one without is a log that goes on.
-            _ if body.remaining().is_none() && essence(&head.headers) == Some("text/plain") => {
+            _ if body.remaining().is_none()
+                && essence(&head.headers) == Some("text/plain")
+                && !head.headers.contains_key(CONTENT_ENCODING) =>
+            {
                 Some(Cut::Lines(Lines::new(most)))
             }
             _ => None,

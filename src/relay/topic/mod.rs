@@ -1,5 +1,7 @@
 //! Topics: a `POST` publishes, a `GET` subscribes.
 
+mod publication;
+
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, WWW_AUTHENTICATE};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode};
@@ -10,7 +12,6 @@ use super::context::Context;
 use super::fingerprint;
 use super::head::finish;
 use super::order::Order;
-use super::publication::{self, Publication};
 use super::record::{Outcome, Record};
 use super::refusal::Refusal;
 use super::streams::Here;
@@ -23,6 +24,7 @@ use crate::edge::rights;
 use crate::hub::Producer;
 use crate::router::{parameters, query_values};
 use crate::sse::EventId;
+use publication::Publication;
 
 /// Names a publication that is sent again.
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
@@ -57,9 +59,7 @@ pub(super) async fn serve(
                     .topics()
                     .subscribe(here.worker, &topics, &reading.from);
             let subscription = subscribed.map_err(|full| Some(Refusal::full(&full)))?;
-            let mut offer = Offer::subscription(&context, here);
-            // What a token lets its holder see ends with the token.
-            offer.until = offer.until.into_iter().chain(expires).min();
+            let offer = Offer::subscription(&context, here, expires);
             delivering::deliver(context, subscription, reading, offer, record).await
         }
         _ => Err(Some(wrong_method(&route, &order.parts.method))),
@@ -209,8 +209,10 @@ fn render(
             TopicPiece::Taken { source, rest } => (source, *rest),
         };
         let values = taken(source, route, parts, principal)?;
+        // A token says who its holder is, and never asks for a pattern: a `*` there would be everybody.
+        let patterns = route.patterns && !matches!(source, TopicSource::Claim(_));
         for value in &values {
-            check_taken(value, rest, route.patterns)?;
+            check_taken(value, rest, patterns)?;
         }
         names = names
             .iter()
