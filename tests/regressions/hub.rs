@@ -5,7 +5,7 @@ use serde_json::Value;
 use tokio_tungstenite::connect_async;
 use tokio_tungstenite::tungstenite::Message;
 
-use crate::support::{Ask, Backend, Gateway, toml, wire, within};
+use crate::support::{Ask, Backend, Client, Gateway, toml, wire, within};
 
 /// Topics for everybody, and little room.
 const TOPICS: &str = r#"
@@ -204,5 +204,45 @@ async fn r46_too_many_events_are_refused_before_all_are_held() {
             "{}",
             answer.text()
         );
+    }
+}
+
+/// 47. Readers of the same path on two hosts shared a feed, and callers a kept answer, though the upstream is told the
+/// host and may answer for each on its own.
+#[tokio::test]
+async fn r47_the_same_path_on_another_host_is_another_url() {
+    let backend = Backend::listen().await;
+    let feeds = Gateway::start(&toml(&backend.url(), "share = true")).await;
+    let kept = Gateway::start(&toml(&backend.url(), "resume = true\ndedupe = true")).await;
+    let key = "Authorization: Bearer key\r\nAccept: text/event-stream\r\n";
+    for (gateway, method) in [(&feeds, "GET"), (&kept, "POST")] {
+        let ask = |host| {
+            format!("{method} /x HTTP/1.1\r\nHost: {host}\r\n{key}Content-Length: 2\r\n\r\n{{}}")
+        };
+        let mut clients = Vec::new();
+        for host in ["a.example", "b.example", "a.example"] {
+            let mut client = Client::connect(gateway.address).await;
+            client.send(ask(host)).await;
+            clients.push(client);
+        }
+        let mut peers = Vec::new();
+        for _ in 0..2 {
+            let (mut peer, request) = backend.request().await;
+            let host = request.head.get("x-forwarded-host").expect("a host");
+            peer.send(wire::event_stream()).await;
+            peer.chunk(format!("data: of {host}\n\n")).await;
+            peers.push(peer);
+        }
+        for (client, host) in clients.iter_mut().zip(["a", "b", "a"]) {
+            assert_eq!(client.head().await.status(), 200);
+            let expected = format!("data: of {host}.example\n\n");
+            let mut seen = Vec::new();
+            while wire::find(&seen, b"data").is_none() {
+                let piece = client.piece().await.expect("an event");
+                seen.extend_from_slice(&piece.data);
+            }
+            let seen = String::from_utf8_lossy(&seen);
+            assert!(seen.ends_with(&expected), "{seen}");
+        }
     }
 }
