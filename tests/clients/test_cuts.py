@@ -56,6 +56,9 @@ FOLLOW = """
 })(%s, %d)
 """
 
+# Seconds from one event to the next.
+PAUSE = 0.002
+
 Follow = Callable[[str], list[dict[str, Any]]]
 StartCutter = Callable[..., Cutter]
 
@@ -138,8 +141,8 @@ def test_a_shared_feed_is_whole_however_often_its_readers_are_cut(
         assert last != "end"
         start = int(last[1:]) + 1 if last else 0
         if not endings:
-            return Script(events(start, None), pause=0.002, ending=Ending.SILENT)  # type: ignore[arg-type]
-        return Script(events(start, start + 200), pause=0.002, ending=endings.pop(0))  # type: ignore[arg-type]
+            return Script(events(start, None), pause=PAUSE, ending=Ending.SILENT)  # type: ignore[arg-type]
+        return Script(events(start, start + 200), pause=PAUSE, ending=endings.pop(0))  # type: ignore[arg-type]
 
     source = backend(answer)
     config = (
@@ -173,6 +176,8 @@ def publishing(url: str, proxy: Cutter) -> Iterator[list[int]]:
         while not proxy.done and time.monotonic() < end:
             publish(str(number))
             number += 1
+            # At a pace that the readers keep up with, so that cuts fall among new events and not into one long replay.
+            time.sleep(PAUSE)
         total.append(number)
         publish("last")
 
