@@ -20,12 +20,15 @@ pub(super) fn hub(section: &Section, gathered: &mut Gathered<'_>) -> Hub {
     if let Some(node) = section.node(&keys::HUB_AT) {
         checked(node, hub_path, gathered);
     }
-    let hub = Hub {
+    let mut hub = Hub {
         path: section.text(&keys::HUB_AT).into(),
         streams: section.count(&keys::HUB_STREAMS).unwrap_or_default(),
         bytes: bytes(section, &keys::HUB_BYTES),
         event: bytes(section, &keys::HUB_EVENT),
     };
+    if !section.has(&keys::HUB_EVENT) {
+        hub.event = hub.event.min(hub.bytes);
+    }
     if hub.event > hub.bytes {
         let error = Malformed::new("is more than `bytes`", "no event could be so large");
         wrong(section, &keys::HUB_EVENT, error, gathered);

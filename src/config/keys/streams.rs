@@ -57,8 +57,8 @@ table! {
         "Bytes of events kept, over all streams. Beyond it the older events go, first of streams that nobody \
          reads, then of those that keep most; the newest of each stays. A publication for which that is not \
          enough is answered 503.");
-    HUB_EVENT = ("event", Kind::Size(1 << 10, 1 << 30), Fallback::Size(1 << 20),
-        "Largest single event. A larger one that is published is answered 413; one of an upstream ends its \
+    HUB_EVENT = ("event", Kind::Size(1 << 10, 1 << 30), Fallback::Size(8 << 20),
+        "Largest single event: models send whole images in one. A larger one that is published is answered 413; one of an upstream ends its \
          stream as broken. At most `bytes`.");
 }
 

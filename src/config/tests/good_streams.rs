@@ -122,7 +122,7 @@ fn the_hub_and_topics_have_the_written_defaults() {
         event,
     } = &config.hub;
     assert_eq!((&**path, *streams), ("/streams", 10_000));
-    assert_eq!((*bytes, *event), (256 << 20, 1 << 20));
+    assert_eq!((*bytes, *event), (256 << 20, 8 << 20));
     assert!(config.topics.is_empty());
     let rules = config.rules_for(&topic("any/thing"));
     assert!(Arc::ptr_eq(rules, TopicRules::fallback()));
