@@ -49,4 +49,8 @@ def test_the_two_commands_of_the_readme(program: StartProgram) -> None:
     events = events_of(client.read_all())
     assert client.wait() == 0, client.errors()
     assert len(events) > 3
-    assert events[-1] == b"data: [DONE]\n\n"
+    # The answer is kept: each event has an id, rising by one.
+    ids = [re.match(rb"id: (\w+)\.(\d+)\n", event) for event in events]
+    assert [int(found[2]) for found in ids if found] == list(range(1, len(events) + 1))
+    assert len({found[1] for found in ids if found}) == 1
+    assert events[-1].endswith(b"\ndata: [DONE]\n\n")
