@@ -86,11 +86,8 @@ def follow(
     return with_chromium if request.param == "chromium" else with_node
 
 
-@pytest.fixture
-def cuts(request: pytest.FixtureRequest) -> int:
-    """How many connections are cut: fewer where the same was done by a browser."""
-    return 200 if request.node.callspec.params["follow"] == "chromium" else 120
-
+# How many connections are cut.
+CUTS = 200
 
 BLANK = Script([b"<!doctype html><title>blank</title>"], content_type="text/html", framing="length")
 
@@ -119,7 +116,7 @@ def first_difference(got: list[str], sent: list[str]) -> str:
 
 
 def test_a_shared_feed_is_whole_however_often_its_readers_are_cut(
-    follow: Follow, cuts: int, backend: StartBackend, gateway: StartGateway, cutter: StartCutter
+    follow: Follow, backend: StartBackend, gateway: StartGateway, cutter: StartCutter
 ) -> None:
     total: list[int] = []
     endings = [Ending.RESET, Ending.CLOSED, Ending.CLEAN]
@@ -151,7 +148,7 @@ def test_a_shared_feed_is_whole_however_often_its_readers_are_cut(
         '[routes.feed]\npath = "/feed"\nto = "events"\n'
         '[routes.feed.share]\nstart = "oldest"\nhistory = { events = 100000, bytes = "64MiB" }\n'
     )
-    proxy.append(cutter(gateway(config).port, "GET /feed", cuts=cuts, spared=READERS))
+    proxy.append(cutter(gateway(config).port, "GET /feed", cuts=CUTS, spared=READERS))
     read = follow(f"{proxy[0].url}/feed")
     check(read, numbers(total[0]))
     feeds = [exchange for exchange in source.exchanges if exchange.target == "/feed"]
@@ -202,11 +199,11 @@ history = { events = 100000, bytes = "64MiB" }
 
 
 def test_a_topic_is_whole_however_often_its_readers_are_cut(
-    follow: Follow, cuts: int, backend: StartBackend, gateway: StartGateway, cutter: StartCutter
+    follow: Follow, backend: StartBackend, gateway: StartGateway, cutter: StartCutter
 ) -> None:
     page = event_route(backend(BLANK).url).replace("/*", "/page")
     running = gateway(page + TOPICS)
-    proxy = cutter(running.port, "GET /topics/numbers", cuts=cuts, spared=READERS)
+    proxy = cutter(running.port, "GET /topics/numbers", cuts=CUTS, spared=READERS)
     with publishing(f"{running.url}/topics/numbers?retry=10", proxy) as total:
         read = follow(f"{proxy.url}/topics/numbers")
     check(read, numbers(total[0]))
@@ -216,7 +213,7 @@ def test_a_topic_is_whole_however_often_its_readers_are_cut(
 
 
 def test_a_kept_answer_is_whole_however_often_its_readers_are_cut(
-    follow: Follow, cuts: int, backend: StartBackend, gateway: StartGateway, cutter: StartCutter
+    follow: Follow, backend: StartBackend, gateway: StartGateway, cutter: StartCutter
 ) -> None:
     sent: list[str] = []
     proxy: list[Cutter] = []
@@ -247,7 +244,7 @@ def test_a_kept_answer_is_whole_however_often_its_readers_are_cut(
     )
     with urllib.request.urlopen(ask, timeout=LIMIT) as first:
         stream = first.headers["Deltaway-Stream"]
-    proxy.append(cutter(running.port, "GET /streams/", cuts=cuts, spared=READERS))
+    proxy.append(cutter(running.port, "GET /streams/", cuts=CUTS, spared=READERS))
     read = follow(f"{proxy[0].url}/streams/{stream}?after=0")
     check(read, sent, how="closed")
     assert [one["state"] for one in read] == [2] * READERS, "it does not come back"

@@ -13,8 +13,10 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::crates::Reqwest;
+use super::generations::{generating, place};
+use crate::support::api::CHAT;
 use crate::support::wire;
-use crate::support::{Ask, Backend, Client, Gateway, within};
+use crate::support::{Ask, Backend, Client, Gateway, gateway, within};
 
 const CUTS: usize = 200;
 
@@ -212,5 +214,29 @@ async fn an_eventsource_reads_a_feed_whole_however_often_it_and_its_source_are_c
         .unwrap();
     whole(&read, *total.borrow());
     assert_eq!(backend.connections(), 3, "one at a time, whoever reads");
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn an_eventsource_reads_a_kept_answer_whole_however_often_it_is_cut() {
+    let backend = Backend::listen().await;
+    let gateway = gateway(&backend, "resume = { on_leave = \"finish\" }").await;
+    let (asking, mut peer) = generating(&gateway, &backend, &CHAT.ask()).await;
+    let kept = place(&asking);
+    asking.leave();
+    let cutter = Cutter::before(gateway.address).await;
+    let (progress, mut seen) = watch::channel(0);
+    let reading = tokio::spawn(read(
+        format!("http://{}{kept}?after=0", cutter.address),
+        progress,
+    ));
+    let mut total = 0;
+    while cutter.cuts.load(Ordering::SeqCst) < CUTS {
+        near(&mut seen, total).await;
+        peer.chunk(format!("data: {total}\n\n")).await;
+        total += 1;
+    }
+    peer.chunk(format!("data: {LAST}\n\n")).await;
+    whole(&within("the last event", reading).await.unwrap(), total);
     gateway.stop().await;
 }
