@@ -134,8 +134,9 @@ impl Running {
     /// it, and closes the rest.
     pub fn stop(mut self) {
         self.ready.store(false, Ordering::Relaxed);
-        self.shutdown.send_replace(Shutdown::Drain);
+        // First, so that whoever is woken by the other finds it.
         self.streams.drain();
+        self.shutdown.send_replace(Shutdown::Drain);
         let limiter = Limiter::start(self.drain, self.shutdown.clone());
         // The last one serves operators, who may ask for as long as anything runs.
         let last = self.threads.pop();

@@ -59,7 +59,6 @@ pub struct Socket {
     /// When the running request has to be over, in milliseconds since `opened`; 0 is never.
     deadline: AtomicU64,
     lingers: AtomicBool,
-    draining: AtomicBool,
     stopping: AtomicBool,
     stalled: AtomicBool,
     blocked: AtomicBool,
@@ -89,7 +88,6 @@ impl Socket {
             stalled: AtomicBool::new(false),
             deadline: AtomicU64::new(0),
             lingers: AtomicBool::new(false),
-            draining: AtomicBool::new(false),
             stopping: AtomicBool::new(false),
             blocked: AtomicBool::new(false),
             reset: AtomicBool::new(false),
@@ -167,16 +165,6 @@ impl Socket {
         };
         // Out of time is as good an end as any other here.
         let _ = tokio::time::timeout(time, reading).await;
-    }
-
-    /// The process will end: what would never end by itself is to be sent away soon.
-    pub fn drain(&self) {
-        self.draining.store(true, Ordering::Relaxed);
-    }
-
-    /// Whether [`Socket::drain`] was called.
-    pub fn is_draining(&self) -> bool {
-        self.draining.load(Ordering::Relaxed)
     }
 
     /// The process ends: what runs on this connection is to be ended honestly, and now.

@@ -216,16 +216,25 @@ pub(super) async fn stopped(socket: &Socket) {
     .await;
 }
 
-/// Asks for an event stream on behalf of nobody in particular.
-pub(super) async fn ask_for_events(order: Box<Order>) -> Result<Reached, Refusal> {
-    let route = order.route.clone();
-    stayed(ask(order, Hop::default(), true).await?, &route)
+/// Waits for `what`, unless the client leaves or the process ends first.
+///
+/// # Errors
+///
+/// `None` when the client has left, a [`Refusal`] when the process ends.
+pub(super) async fn unless_gone<T>(
+    socket: &Arc<Socket>,
+    what: impl Future<Output = T>,
+) -> Result<T, Option<Refusal>> {
+    tokio::select! {
+        biased;
+        done = what => Ok(done),
+        () = socket.clone().hung_up() => Err(None),
+        () = stopped(socket) => Err(Some(Refusal::stopping())),
+    }
 }
 
-/// Asks for a document on behalf of nobody in particular.
-pub(super) async fn ask_for_document(mut order: Box<Order>) -> Result<Reached, Refusal> {
-    // What is compressed cannot be published as text.
-    order.dialect = Dialect::Plain;
+/// Asks on behalf of nobody in particular, for an answer that is not compressed.
+pub(super) async fn ask_for_many(order: Box<Order>) -> Result<Reached, Refusal> {
     let route = order.route.clone();
     stayed(ask(order, Hop::default(), true).await?, &route)
 }

@@ -177,7 +177,6 @@ impl Supervisor {
         match asked {
             Shutdown::No => None,
             Shutdown::Drain => {
-                self.socket.drain();
                 self.draining = true;
                 Some(Command::Drain)
             }

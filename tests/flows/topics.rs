@@ -1,6 +1,11 @@
 //! Topics: who posts, who reads, and who may.
 
+use std::time::{Duration, Instant};
+
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
 
 use crate::support::client::Answer;
 use crate::support::{Ask, Client, Ended, Gateway, Reader};
@@ -448,4 +453,30 @@ async fn a_long_poll_waits_for_the_next_event() {
             );
         }
     }
+}
+
+/// The one test that has to wait as long as a client would.
+#[tokio::test]
+async fn a_long_poll_of_nothing_is_an_empty_list_and_a_cursor_to_go_on_from() {
+    let gateway = Gateway::start(OPEN).await;
+    let began = Instant::now();
+    // By hand: the clients of these tests wait less.
+    let mut client = TcpStream::connect(gateway.address).await.unwrap();
+    let ask = "GET /topics/a?transport=long-poll HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
+    client.write_all(ask.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    let answered = timeout(Duration::from_secs(90), client.read_to_string(&mut answer)).await;
+    answered.expect("an answer").unwrap();
+    let (_, body) = answer.split_once("\r\n\r\n").expect("a body");
+    let empty: Value = serde_json::from_str(body).unwrap();
+    assert!(began.elapsed() >= Duration::from_secs(25));
+    assert_eq!(
+        (&empty["events"], &empty["closed"]),
+        (&json!([]), &json!(false))
+    );
+    publish(&gateway, &post("a", "1")).await;
+    let cursor = empty["cursor"].as_str().expect("a cursor");
+    let target = format!("/topics/a?transport=long-poll&cursor={cursor}");
+    let answer = gateway.fetch(&Ask::get(&target)).await.json();
+    assert_eq!(answer["events"][0]["data"], "1", "{answer}");
 }

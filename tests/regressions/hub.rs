@@ -5,7 +5,7 @@ use serde_json::Value;
 use tokio_tungstenite::connect_async;
 use tokio_tungstenite::tungstenite::Message;
 
-use crate::support::{Ask, Backend, Client, Gateway, toml, wire, within};
+use crate::support::{Ask, Backend, Client, Ended, Gateway, Reader, toml, wire, within};
 
 /// Topics for everybody, and little room.
 const TOPICS: &str = r#"
@@ -245,4 +245,36 @@ async fn r47_the_same_path_on_another_host_is_another_url() {
             assert!(seen.ends_with(&expected), "{seen}");
         }
     }
+}
+
+/// 48. A drain waited for the 25 seconds of a long poll.
+#[tokio::test]
+async fn r48_no_subscriber_uses_up_a_long_drain() {
+    let gateway = Gateway::start(&TOPICS.replace("200ms", "60s")).await;
+    let mut polls = Vec::new();
+    let mut readers = Vec::new();
+    for _ in 0..6 {
+        let poll = Ask::get("/topics/a?transport=long-poll");
+        polls.push(gateway.asking(&poll).await);
+        readers.push(Reader::open(&gateway, &Ask::get("/topics/a")).await);
+    }
+    let mut there = 0.0;
+    while there < 12.0 {
+        there = within("all to subscribe", gateway.metric("subscribers")).await;
+    }
+    let told = async {
+        for poll in &mut polls {
+            let answer = poll.answer().await.json();
+            assert_eq!(answer["events"].as_array().map(Vec::len), Some(0));
+        }
+        for reader in &mut readers {
+            assert_eq!(reader.rest().await, (vec![], Ended::LastChunk(vec![])));
+            let said = String::from_utf8_lossy(&reader.raw);
+            assert!(
+                said.contains("\nretry: "),
+                "it says when to come back: {said:?}"
+            );
+        }
+    };
+    tokio::join!(gateway.stop(), told);
 }

@@ -139,13 +139,7 @@ pub(super) async fn join(
             .await;
         state.map(|state| state.clone())
     };
-    let state = tokio::select! {
-        biased;
-        state = opened => state,
-        () = socket.clone().hung_up() => return Err(None),
-        () = super::order::stopped(&socket) => return Err(Some(Refusal::stopping())),
-    };
-    match state {
+    match super::order::unless_gone(&socket, opened).await? {
         Ok(State::Answered(answer)) => answer.give(&context, record),
         Ok(State::Live | State::Opening) => {
             let offer = Offer::subscription(&context, here, expires);

@@ -194,7 +194,7 @@ impl Source<'_> {
             .and_then(|id| HeaderValue::from_str(id).ok());
         let order = self.template.order(shown.map(|id| (LAST_EVENT_ID, id)));
         let started = Instant::now();
-        let mut reached = match order::ask_for_events(order).await {
+        let mut reached = match order::ask_for_many(order).await {
             Ok(reached) => reached,
             Err(refusal) => return Attempt::Failed(SharedAnswer::Refused(refusal)),
         };
@@ -266,7 +266,7 @@ impl Source<'_> {
             let order = self
                 .template
                 .order(etag.clone().map(|etag| (IF_NONE_MATCH, etag)));
-            let answer = match order::ask_for_document(order).await {
+            let answer = match order::ask_for_many(order).await {
                 Err(refusal) => SharedAnswer::Refused(refusal),
                 Ok(mut reached) => {
                     self.here.streams.hub.count_feed_connection();

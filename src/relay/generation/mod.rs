@@ -276,9 +276,7 @@ pub(super) async fn open(
     };
     let state = tokio::select! {
         biased;
-        state = answered => state,
-        () = socket.clone().hung_up() => return Err(None),
-        () = order::stopped(&socket) => return Err(Some(Refusal::stopping())),
+        state = order::unless_gone(&socket, answered) => state?,
         () = early => {
             // Whatever comes is told in the stream from now on.
             arrival = None;

@@ -11,6 +11,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use http::Version;
 use http_body::Frame;
+use tokio::sync::watch;
 use tokio::task::coop::unconstrained;
 use tokio::time::{Instant, Sleep};
 
@@ -28,7 +29,12 @@ use crate::sse::EventId;
 const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(4));
 
 /// The time over which the readers are sent away before the process ends.
-pub(super) const SPREAD: Duration = Duration::from_secs(5);
+const SPREAD: Duration = Duration::from_secs(5);
+
+/// How long one reader may stay when the process ends in `patience`: not the same for all.
+pub(super) fn farewell(patience: Duration) -> Duration {
+    SPREAD.min(patience).mul_f64(fastrand::f64())
+}
 
 type HungUp = Pin<Box<dyn Future<Output = ()> + Send>>;
 
@@ -43,6 +49,8 @@ pub(in crate::relay) struct Terms {
     pub(in crate::relay) heartbeat: Option<Duration>,
     /// What a heartbeat is.
     pub(in crate::relay) beat: Bytes,
+    /// How long the process still waits, once it is about to end.
+    pub(in crate::relay) drain: watch::Receiver<Option<Duration>>,
     /// When the subscription is over, whatever comes.
     pub(in crate::relay) until: Option<Instant>,
     /// How the end is told in band, where the stream is an answer to a question and not a subscription that is
@@ -295,11 +303,15 @@ impl Watch {
 
     /// A subscription ends with the process, but not all of them at once.
     fn note_drain(&mut self) {
-        if self.sent_away || self.terms.speaks.is_some() || !self.record.socket().is_draining() {
+        if self.sent_away || self.terms.speaks.is_some() {
             return;
         }
+        // The connection is woken for it.
+        let Some(patience) = *self.terms.drain.borrow() else {
+            return;
+        };
         self.sent_away = true;
-        let soon = Instant::now() + SPREAD.mul_f64(fastrand::f64());
+        let soon = Instant::now() + farewell(patience);
         self.terms.until = Some(self.terms.until.map_or(soon, |until| until.min(soon)));
     }
 

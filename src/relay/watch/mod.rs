@@ -32,7 +32,7 @@ use crate::hub::{From, Outlet, Subscription};
 use crate::router::query_values;
 use crate::sse::Frame;
 
-use body::SPREAD;
+use body::farewell;
 pub(super) use body::{Terms, Watch};
 
 /// Ends when the process is about to.
@@ -44,7 +44,7 @@ fn drained(mut drain: watch::Receiver<Option<Duration>>) -> Drained {
         let told = drain.wait_for(Option::is_some).await;
         // Nobody left to tell is an end as well.
         let patience = told.ok().and_then(|told| *told).unwrap_or_default();
-        tokio::time::sleep(SPREAD.min(patience).mul_f64(fastrand::f64())).await;
+        tokio::time::sleep(farewell(patience)).await;
     })
 }
 
@@ -278,6 +278,7 @@ fn stream(
                 Encoding::SsePlain => Bytes::from_static(heartbeat(context.dialect)),
                 _ => delivery::heartbeat(encoding),
             },
+            drain: offer.drain,
             until: offer.until,
             speaks: offer.speaks,
             whole: offer.encoding.is_some(),
