@@ -4,14 +4,13 @@
 //! bytes as they pass and never holds one back; silence is filled with heartbeats where the stream can
 //! bear them; and the end is what [`judge`] makes of it.
 
-use std::future::Future;
-use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use http::{HeaderMap, Version};
+use http::HeaderMap;
 use http_body::{Frame, SizeHint};
 
+use super::parting::Parting;
 use super::record::{Outcome, Record};
 use super::source::{Arrival, Source};
 use crate::delivery::{Silence, SilenceClock};
@@ -29,17 +28,13 @@ const BOM: &[u8] = b"\xEF\xBB\xBF";
 #[error("the answer was cut")]
 pub struct Aborted;
 
-/// Ends when the client hangs up.
-type HungUp = Pin<Box<dyn Future<Output = ()> + Send>>;
-
 /// An upstream's body on its way to the client.
 pub(super) struct Direct {
     source: Source,
     watcher: Watcher,
     clock: SilenceClock,
     state: State,
-    /// Wakes the task when the client hangs up; set when it is first waited for.
-    hung_up: Option<HungUp>,
+    parting: Parting,
     record: Box<Record>,
 }
 
@@ -57,10 +52,7 @@ enum State {
     /// Everything was handed out, and how it ended is recorded.
     Over,
     /// The answer will be aborted once what was handed out has left.
-    Aborting {
-        /// Whether the server had a turn to write what it was handed.
-        turned: bool,
-    },
+    Aborting,
 }
 
 impl Direct {
@@ -76,7 +68,7 @@ impl Direct {
             watcher,
             clock,
             state: State::Open,
-            hung_up: None,
+            parting: Parting::default(),
             record,
         }
     }
@@ -90,7 +82,7 @@ impl Direct {
             match self.state {
                 State::Open => {}
                 State::Over => return Poll::Ready(None),
-                State::Aborting { .. } => return self.poll_abort(cx),
+                State::Aborting => return self.poll_abort(cx),
             }
             if self.record.socket().is_stopping() {
                 let event = self.ran_out("gateway_stopping", || {
@@ -171,7 +163,7 @@ impl Direct {
         let event = self.close(TransportEnd::Framed);
         match self.state {
             State::Over => event.or_else(|| Some(Frame::trailers(trailers))),
-            State::Open | State::Aborting { .. } => event,
+            State::Open | State::Aborting => event,
         }
     }
 
@@ -179,8 +171,8 @@ impl Direct {
     fn poll_silence(&mut self, cx: &mut Context<'_>) -> Poll<Option<Frame<Bytes>>> {
         let silence = match self.clock.poll(cx) {
             Poll::Ready(silence) => silence,
-            Poll::Pending if self.poll_hung_up(cx).is_ready() => {
-                self.state = State::Aborting { turned: true };
+            Poll::Pending if self.is_gone(cx) => {
+                self.leave();
                 return Poll::Ready(None);
             }
             Poll::Pending => return Poll::Pending,
@@ -199,15 +191,15 @@ impl Direct {
         })
     }
 
-    /// Whether the client has closed. The waiting is set up once; from then on it is a look at a flag,
-    /// and the task, which is always the same, is woken when the flag changes.
-    fn poll_hung_up(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if self.hung_up.is_some() {
-            let gone = self.record.socket().is_hung_up();
-            return if gone { Poll::Ready(()) } else { Poll::Pending };
-        }
-        let waiting: HungUp = Box::pin(self.record.socket().clone().hung_up());
-        self.hung_up.insert(waiting).as_mut().poll(cx)
+    fn is_gone(&mut self, cx: &mut Context<'_>) -> bool {
+        let socket = self.record.socket();
+        self.parting.poll_hung_up(socket, cx).is_ready()
+    }
+
+    /// The client is gone, or takes nothing more.
+    fn leave(&mut self) {
+        self.parting.at_once();
+        self.state = State::Aborting;
     }
 
     fn heartbeat(&mut self) -> Option<Frame<Bytes>> {
@@ -282,7 +274,7 @@ impl Direct {
     fn cut(&mut self, reason: Reason) -> Option<Frame<Bytes>> {
         // A client that broke off its upload has left: the record says so from the start.
         if matches!(reason, Reason::Upload(UploadFault::Client)) {
-            self.state = State::Aborting { turned: true };
+            self.leave();
             return None;
         }
         let verdict = judge(TransportEnd::Cut, &self.watcher);
@@ -318,7 +310,7 @@ impl Direct {
             ClientEnd::Abort => None,
         };
         if verdict.client != ClientEnd::Clean && event.is_none() {
-            self.state = State::Aborting { turned: false };
+            self.state = State::Aborting;
             return None;
         }
         // Nothing more is read: what still comes from the upstream is nobody's.
@@ -340,20 +332,8 @@ impl Direct {
         error_event(self.watcher.dialect(), self.watcher.kind(), &failure).map(Frame::data)
     }
 
-    /// An error that follows a frame at once makes the server forget the frame: it gets one turn to
-    /// write, and then as long as the client takes.
     fn poll_abort(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Aborted>>> {
-        if self.state == (State::Aborting { turned: false }) {
-            self.state = State::Aborting { turned: true };
-            cx.waker().wake_by_ref();
-            return Poll::Pending;
-        }
-        if self.record.socket().is_blocked() && self.poll_hung_up(cx).is_pending() {
-            return Poll::Pending;
-        }
-        if self.record.version() == Version::HTTP_10 {
-            self.record.socket().reset_on_close();
-        }
+        std::task::ready!(self.parting.poll_abort(&self.record, cx));
         self.state = State::Over;
         Poll::Ready(Some(Err(Aborted)))
     }

@@ -4,7 +4,9 @@ use http::{HeaderMap, HeaderName};
 use sha2::{Digest as _, Sha256};
 
 use super::order::Order;
+use crate::config::Share;
 use crate::edge::auth;
+use crate::edge::forwarded::X_FORWARDED_HOST;
 use crate::hub::Unnumbered;
 
 /// A hash that stands for a request, or for who makes it.
@@ -90,6 +92,30 @@ pub(super) fn asker(owner: Option<&Digest>, headers: &HeaderMap) -> Option<Diges
     Some(hash.finish())
 }
 
+/// What two requests must have in common to be one feed.
+pub(super) fn feed(order: &Order, share: &Share) -> Digest {
+    let headers = &order.parts.headers;
+    let mut hash = Parts::default();
+    hash.add(order.route.config.name.as_bytes());
+    let target = order.parts.uri.path_and_query();
+    hash.add(target.map_or("", |target| target.as_str()).as_bytes());
+    let host = headers.get(X_FORWARDED_HOST);
+    hash.add(
+        &host
+            .map_or(&b""[..], |host| host.as_bytes())
+            .to_ascii_lowercase(),
+    );
+    for name in &share.key_headers {
+        hash.add_values(headers, name);
+    }
+    if !share.public {
+        hash.add(&auth::identity(order.principal.as_ref(), headers).unwrap_or_default());
+        // Who was let in by one key may show the upstream another.
+        hash.add(&auth::identity(None, headers).unwrap_or_default());
+    }
+    hash.finish()
+}
+
 /// What a caller named itself.
 pub(super) fn named(route: &str, owner: Option<&Digest>, key: &[u8]) -> Digest {
     let mut hash = Parts::default();
@@ -138,9 +164,16 @@ impl Parts {
         names.sort_by_key(|name| name.as_str());
         for name in names {
             self.add(name.as_str().as_bytes());
-            for value in headers.get_all(name) {
-                self.add(value.as_bytes());
-            }
+            self.add_values(headers, name);
+        }
+    }
+
+    /// All values of a field, and how many they are: a value is no next field's name.
+    fn add_values(&mut self, headers: &HeaderMap, name: &HeaderName) {
+        let values: Vec<_> = headers.get_all(name).iter().collect();
+        self.add(&(values.len() as u64).to_le_bytes());
+        for value in values {
+            self.add(value.as_bytes());
         }
     }
 
@@ -156,6 +189,22 @@ fn matters(name: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_value_is_no_next_fields_name() {
+        let hash = |fields: &[(&'static str, &'static str)]| {
+            let mut headers = HeaderMap::new();
+            for (name, value) in fields {
+                headers.append(*name, http::HeaderValue::from_static(value));
+            }
+            let mut parts = Parts::default();
+            parts.add_fields(&headers);
+            parts.finish()
+        };
+        let apart = [("a", "x"), ("b", "y")];
+        assert_ne!(hash(&apart), hash(&[("a", "x"), ("a", "b"), ("a", "y")]));
+        assert_eq!(hash(&apart), hash(&[("b", "y"), ("a", "x")]));
+    }
 
     #[test]
     fn what_an_sdk_counts_makes_no_difference() {

@@ -24,6 +24,7 @@ mod generation;
 mod head;
 mod order;
 mod outgoing;
+mod parting;
 mod plane;
 mod record;
 mod refusal;

@@ -45,7 +45,7 @@ impl Streams {
         })
     }
 
-    /// The process is about to end: subscribers over WebSocket are sent away soon.
+    /// The process is about to end: subscribers are sent away soon.
     pub fn drain(&self) {
         self.drain.send_replace(Some(self.patience));
     }

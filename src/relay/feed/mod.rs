@@ -17,18 +17,19 @@ use http::header::{
 };
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Response};
-use sha2::{Digest, Sha256};
 use tokio::sync::watch;
 
 use super::body::Body;
 use super::context::Context;
+use super::fingerprint::{self, Digest};
 use super::order::Order;
 use super::record::Record;
 use super::refusal::Refusal;
 use super::streams::Here;
 use super::watch::{self as delivering, Offer, Reading};
-use crate::config::{Route, Share, Start};
-use crate::edge::auth::{self, Principal};
+use crate::config::{Share, Start};
+use crate::edge::auth::Principal;
+use crate::edge::forwarded::X_FORWARDED_HOST;
 use crate::hub::{Full, Stream, StreamRules};
 use shared_answer::SharedAnswer;
 use source::Template;
@@ -39,12 +40,9 @@ pub(super) const ANSWER_STANDS: Duration = Duration::from_secs(1);
 /// The id of the last event a client has (WHATWG HTML, §9.2.3).
 pub(super) const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 
-/// What makes two requests one feed.
-pub(super) type Key = [u8; 32];
-
 /// All feeds.
 #[derive(Debug, Default)]
-pub(super) struct Feeds(DashMap<Key, Arc<Feed>>);
+pub(super) struct Feeds(DashMap<Digest, Arc<Feed>>);
 
 /// What is known of the upstream.
 #[derive(Debug, Clone)]
@@ -71,14 +69,14 @@ impl Feeds {
     }
 
     /// Forgets the feed if nobody reads it; whether it did.
-    fn forget_unread(&self, key: &Key) -> bool {
+    fn forget_unread(&self, key: &Digest) -> bool {
         self.0
             .remove_if(key, |_, feed| feed.stream.readers() == 0)
             .is_some()
     }
 
     /// Forgets `feed`, whoever reads it.
-    fn forget(&self, key: &Key, feed: &Arc<Feed>) {
+    fn forget(&self, key: &Digest, feed: &Arc<Feed>) {
         self.0.remove_if(key, |_, known| Arc::ptr_eq(known, feed));
     }
 }
@@ -103,7 +101,7 @@ pub(super) async fn join(
     let expires = order.principal.as_ref().and_then(Principal::expires_at);
     let context = Context::of(&mut order);
     own_query_removed(&mut order.parts);
-    let key = key(&order, share);
+    let key = fingerprint::feed(&order, share);
     let (feed, subscription) = {
         let feeds = &here.streams.feeds;
         match feeds.0.entry(key) {
@@ -199,8 +197,7 @@ const CREDENTIALS: [HeaderName; 5] = [
     HeaderName::from_static("api-key"),
     HeaderName::from_static("x-goog-api-key"),
 ];
-/// The host that a client named.
-const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+
 /// Fields that decide nothing about what is in the answer, or are the same for all.
 const HARMLESS: [HeaderName; 7] = [
     USER_AGENT,
@@ -244,42 +241,5 @@ fn own_query_removed(parts: &mut Parts) {
     };
     if let Ok(uri) = target.parse() {
         parts.uri = uri;
-    }
-}
-
-/// What two requests must have in common to be one feed.
-fn key(order: &Order, share: &Share) -> Key {
-    let route: &Route = &order.route.config;
-    let mut hash = Sha256::new();
-    let mut add = |part: &[u8]| {
-        hash.update((part.len() as u64).to_le_bytes());
-        hash.update(part);
-    };
-    add(route.name.as_bytes());
-    let target = order
-        .parts
-        .uri
-        .path_and_query()
-        .map_or("", |target| target.as_str());
-    add(target.as_bytes());
-    let host = order.parts.headers.get(X_FORWARDED_HOST);
-    let host = host.map_or(&b""[..], |host| host.as_bytes());
-    add(&host.to_ascii_lowercase());
-    for name in &share.key_headers {
-        add_values(&order.parts.headers, name, &mut add);
-    }
-    if !share.public {
-        add(&auth::identity(order.principal.as_ref(), &order.parts.headers).unwrap_or_default());
-        // Who was let in by one key may show the upstream another.
-        add(&auth::identity(None, &order.parts.headers).unwrap_or_default());
-    }
-    hash.finalize().into()
-}
-
-fn add_values(headers: &HeaderMap, name: &HeaderName, add: &mut impl FnMut(&[u8])) {
-    let values: Vec<_> = headers.get_all(name).iter().collect();
-    add(&(values.len() as u64).to_le_bytes());
-    for value in values {
-        add(value.as_bytes());
     }
 }

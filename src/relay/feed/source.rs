@@ -8,11 +8,12 @@ use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri};
 use tokio::time::{Instant, sleep};
 
 use super::shared_answer::{self, SharedAnswer};
-use super::{ANSWER_STANDS, Feed, Key, LAST_EVENT_ID, State};
+use super::{ANSWER_STANDS, Feed, LAST_EVENT_ID, State};
 use crate::config::{Dialect, Share};
 use crate::dialect::{BodyKind, Ending, body_kind};
 use crate::hub::End;
 use crate::relay::context::Reached;
+use crate::relay::fingerprint::Digest;
 use crate::relay::head::essence;
 use crate::relay::order::{self, Order};
 use crate::relay::plane::LiveRoute;
@@ -65,7 +66,13 @@ impl Template {
 }
 
 /// Keeps the feed for as long as anybody reads it.
-pub(super) async fn run(feed: Arc<Feed>, key: Key, template: Template, share: Share, here: Here) {
+pub(super) async fn run(
+    feed: Arc<Feed>,
+    key: Digest,
+    template: Template,
+    share: Share,
+    here: Here,
+) {
     let _end = AtLast {
         feed: &feed,
         key: &key,
@@ -94,7 +101,7 @@ pub(super) async fn run(feed: Arc<Feed>, key: Key, template: Template, share: Sh
 /// Whatever its source came to, even if it failed in the middle: the feed is over, and nobody waits for it.
 struct AtLast<'f> {
     feed: &'f Arc<Feed>,
-    key: &'f Key,
+    key: &'f Digest,
     here: &'f Here,
 }
 
@@ -117,7 +124,7 @@ impl Drop for AtLast<'_> {
 }
 
 /// Ends when nobody has read for so long; the feed is forgotten then.
-async fn unread(feed: &Feed, key: &Key, grace: Option<Duration>, here: &Here) {
+async fn unread(feed: &Feed, key: &Digest, grace: Option<Duration>, here: &Here) {
     let Some(grace) = grace else {
         return std::future::pending().await;
     };
@@ -184,6 +191,17 @@ impl Source<'_> {
         });
     }
 
+    /// Those who wait for the upstream's answer may read.
+    fn go_live(&self) {
+        self.feed.state.send_if_modified(|state| {
+            let opening = matches!(state, State::Opening);
+            if opening {
+                *state = State::Live;
+            }
+            opening
+        });
+    }
+
     fn is_live(&self) -> bool {
         matches!(*self.feed.state.borrow(), State::Live)
     }
@@ -207,13 +225,7 @@ impl Source<'_> {
             };
         };
         self.here.streams.hub.count_feed_connection();
-        self.feed.state.send_if_modified(|state| {
-            let opening = matches!(state, State::Opening);
-            if opening {
-                *state = State::Live;
-            }
-            opening
-        });
+        self.go_live();
         let mut tail = Tail::new(self.feed.stream.clone(), cut);
         tail.last_id = last_id.take();
         let clocks = crate::config::ResolvedClocks {
@@ -292,13 +304,7 @@ impl Source<'_> {
     }
 
     fn changed(&self, text: String, known: &mut Option<String>) {
-        self.feed.state.send_if_modified(|state| {
-            let opening = matches!(state, State::Opening);
-            if opening {
-                *state = State::Live;
-            }
-            opening
-        });
+        self.go_live();
         if known.as_ref() == Some(&text) {
             return;
         }

@@ -9,7 +9,6 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use http::Version;
 use http_body::Frame;
 use tokio::sync::watch;
 use tokio::task::coop::unconstrained;
@@ -22,6 +21,7 @@ use crate::dialect::{BodyKind, Ending, Failure};
 use crate::hub::{End, Next, Subscription, Written};
 use crate::relay::direct::Aborted;
 use crate::relay::error_frame::error_frame;
+use crate::relay::parting::Parting;
 use crate::relay::record::{Outcome, Record};
 use crate::sse::EventId;
 
@@ -35,8 +35,6 @@ const SPREAD: Duration = Duration::from_secs(5);
 pub(super) fn farewell(patience: Duration) -> Duration {
     SPREAD.min(patience).mul_f64(fastrand::f64())
 }
-
-type HungUp = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// What a delivery needs besides its subscription.
 #[derive(Debug)]
@@ -71,7 +69,7 @@ pub(in crate::relay) struct Watch {
     beaten: Instant,
     /// What was written past this body when it was last asked.
     seen: Written,
-    hung_up: Option<HungUp>,
+    parting: Parting,
     /// Whether the process is about to end, and the reader has to go.
     sent_away: bool,
     /// Events handed out by this body.
@@ -84,7 +82,7 @@ enum State {
     Opening,
     Open,
     Over,
-    Aborting { turned: bool },
+    Aborting,
 }
 
 impl std::fmt::Debug for Watch {
@@ -109,7 +107,7 @@ impl Watch {
             timer: None,
             beaten: Instant::now(),
             seen: Written::default(),
-            hung_up: None,
+            parting: Parting::default(),
             sent_away: false,
             events: 0,
             record,
@@ -132,7 +130,7 @@ impl Watch {
                 }
                 State::Open => {}
                 State::Over => return Poll::Ready(None),
-                State::Aborting { .. } => return self.poll_abort(cx),
+                State::Aborting => return self.poll_abort(cx),
             }
             self.note_written();
             self.note_drain();
@@ -218,7 +216,7 @@ impl Watch {
     fn end(&mut self, end: End) {
         self.record.outcome = Outcome::Ended(end.ending);
         self.state = if end.abort {
-            State::Aborting { turned: false }
+            State::Aborting
         } else {
             State::Over
         };
@@ -256,7 +254,7 @@ impl Watch {
         self.record.reason = Some(format!("{code}: {why}").into());
         self.state = match event {
             Some(_) => State::Over,
-            None => State::Aborting { turned: false },
+            None => State::Aborting,
         };
         event
     }
@@ -321,8 +319,10 @@ impl Watch {
 
     /// What is due because there is nothing to read.
     fn poll_due(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
-        if self.poll_hung_up(cx).is_ready() {
-            self.state = State::Aborting { turned: true };
+        let socket = self.record.socket();
+        if self.parting.poll_hung_up(socket, cx).is_ready() {
+            self.parting.at_once();
+            self.state = State::Aborting;
             return Poll::Ready(None);
         }
         loop {
@@ -352,27 +352,8 @@ impl Watch {
         }
     }
 
-    fn poll_hung_up(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if self.hung_up.is_some() {
-            let gone = self.record.socket().is_hung_up();
-            return if gone { Poll::Ready(()) } else { Poll::Pending };
-        }
-        let waiting: HungUp = Box::pin(self.record.socket().clone().hung_up());
-        self.hung_up.insert(waiting).as_mut().poll(cx)
-    }
-
     fn poll_abort(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Aborted>>> {
-        if self.state == (State::Aborting { turned: false }) {
-            self.state = State::Aborting { turned: true };
-            cx.waker().wake_by_ref();
-            return Poll::Pending;
-        }
-        if self.record.socket().is_blocked() && self.poll_hung_up(cx).is_pending() {
-            return Poll::Pending;
-        }
-        if self.record.version() == Version::HTTP_10 {
-            self.record.socket().reset_on_close();
-        }
+        std::task::ready!(self.parting.poll_abort(&self.record, cx));
         self.state = State::Over;
         Poll::Ready(Some(Err(Aborted)))
     }
