@@ -195,7 +195,8 @@ fn has_demo(config: &Config) -> bool {
     config
         .upstreams
         .values()
-        .any(|upstream| upstream.endpoints.contains(&Endpoint::Demo))
+        .flat_map(|upstream| &upstream.endpoints)
+        .any(|weighted| weighted.endpoint == Endpoint::Demo)
 }
 
 /// A thread with a runtime of its own that ends with `work`.

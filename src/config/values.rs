@@ -16,8 +16,10 @@ use http::header::{HeaderName, HeaderValue};
 
 use super::secret::Secret;
 
+mod failures;
 mod streams;
 
+pub use failures::*;
 pub use streams::*;
 
 /// Everything one configuration says.
@@ -130,7 +132,21 @@ pub struct Upstream {
     /// Its name.
     pub name: Arc<str>,
     /// Its endpoints, at least one.
-    pub endpoints: Vec<Endpoint>,
+    pub endpoints: Vec<Weighted>,
+    /// How one of them is chosen.
+    pub balance: Balance,
+    /// The version of HTTP spoken to them.
+    pub http: HttpVersion,
+    /// How long the addresses of their names are used before they are looked up again.
+    pub lookup: Duration,
+    /// Whether they are asked if they are well; none trusts what requests show.
+    pub check: Option<Check>,
+    /// When one is left out because its answers fail; none is never.
+    pub eject: Option<Eject>,
+    /// How many requests may be sent again.
+    pub retry_budget: RetryBudget,
+    /// How they take the beginning of an answer that is to be continued.
+    pub prefill: Prefill,
     /// What proves to the upstream who is calling; replaces the caller's own credentials.
     pub credential: Option<Credential>,
     /// Own certificate authorities instead of the system's (PEM).
@@ -287,6 +303,16 @@ pub struct Route {
     pub clocks: Clocks,
     /// The model API spoken here.
     pub dialect: DialectChoice,
+    /// How requests are sent again; none sends each once to each entry.
+    pub retry: Option<Retry>,
+    /// What is done about each way to fail.
+    pub failures: Remedies,
+    /// When the next entry is asked beside one that takes long; none is never.
+    pub hedge: Option<Hedge>,
+    /// Whether an answer that was cut is continued on the next entry.
+    pub rescue: bool,
+    /// Where the caller is told what its answer took.
+    pub usage: TellUsage,
 }
 
 /// One entry of `to`.
@@ -296,6 +322,8 @@ pub struct Target {
     pub upstream: Arc<Upstream>,
     /// The model name the upstream knows, where it differs from the caller's.
     pub model: Option<Arc<str>>,
+    /// Whether it is asked only where the request was too long for an entry before it.
+    pub larger: bool,
 }
 
 /// What a request must be like for a route.

@@ -183,7 +183,7 @@ impl Registry {
         let endpoints: Vec<_> = upstream
             .endpoints
             .iter()
-            .map(|endpoint| self.endpoint(upstream, endpoint))
+            .map(|weighted| self.endpoint(upstream, &weighted.endpoint))
             .collect::<Result<_, _>>()?;
         let secure = endpoints
             .iter()

@@ -17,7 +17,17 @@ use crate::config::*;
 pub(super) fn route(name: &str, matches: Matches) -> Arc<Route> {
     let upstream = Upstream {
         name: "first".into(),
-        endpoints: vec![Endpoint::Demo],
+        endpoints: vec![Weighted {
+            endpoint: Endpoint::Demo,
+            weight: 1,
+        }],
+        balance: Balance::default(),
+        http: HttpVersion::default(),
+        lookup: Duration::from_secs(1),
+        check: None,
+        eject: None,
+        retry_budget: RetryBudget::default(),
+        prefill: Prefill::default(),
         credential: None,
         ca: None,
         pool_idle: 1,
@@ -35,6 +45,7 @@ pub(super) fn route(name: &str, matches: Matches) -> Arc<Route> {
         to: vec![Target {
             upstream: Arc::new(upstream),
             model: None,
+            larger: false,
         }],
         share: None,
         resume: None,
@@ -55,6 +66,11 @@ pub(super) fn route(name: &str, matches: Matches) -> Arc<Route> {
         early_head: None,
         clocks: Clocks::default(),
         dialect: DialectChoice::Auto,
+        retry: None,
+        failures: Remedies::default(),
+        hedge: None,
+        rescue: false,
+        usage: TellUsage::default(),
     })
 }
 

@@ -10,7 +10,7 @@ use super::{checked, clocks, cors, each, pattern, streams, template};
 use crate::config::faults::{Gathered, Malformed};
 use crate::config::keys::{self, DIALECTS, Key, root};
 use crate::config::nearest::did_you_mean;
-use crate::config::values::{Allow, Dialect, DialectChoice, Matches, Route, Target};
+use crate::config::values::{Allow, Dialect, DialectChoice, Matches, Remedies, Retry, Route, Target, TellUsage};
 use crate::config::written::{Node, Section, Value};
 
 /// What a route may refer to.
@@ -80,6 +80,11 @@ fn route(name: &str, section: &Section, names: &Names<'_>, gathered: &mut Gather
         early_head: section.limit(&keys::ROUTE_EARLY_HEAD).duration(),
         clocks: clocks(section.section(&keys::ROUTE_CLOCKS)),
         dialect: dialect(section.text(&keys::ROUTE_DIALECT)),
+        retry: Some(Retry::default()),
+        failures: Remedies::default(),
+        hedge: None,
+        rescue: false,
+        usage: TellUsage::default(),
     }
 }
 
@@ -118,7 +123,11 @@ fn target(node: &Node, names: &Names<'_>, gathered: &mut Gathered<'_>) -> Option
     };
     let model = model.and_then(|node| checked(node, model_name, gathered));
     let upstream = referred(upstream, names.upstreams, "upstream", gathered)?;
-    Some(Target { upstream, model })
+    Some(Target {
+        upstream,
+        model,
+        larger: false,
+    })
 }
 
 fn model_name(text: &str) -> Result<Arc<str>, Malformed> {

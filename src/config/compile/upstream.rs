@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::header::HeaderValue;
 use rustls_pki_types::CertificateDer;
@@ -16,7 +17,9 @@ use crate::config::keys::{
     UPSTREAM_POOL, UPSTREAM_URL, root,
 };
 use crate::config::secret::Secret;
-use crate::config::values::{Credential, Endpoint, Upstream};
+use crate::config::values::{
+    Balance, Credential, Eject, Endpoint, HttpVersion, Prefill, RetryBudget, Upstream, Weighted,
+};
 use crate::config::written::Section;
 
 /// Every upstream by name; none where it is wrong, so that routes may still refer to it.
@@ -43,7 +46,20 @@ fn upstream(name: &str, section: &Section, gathered: &mut Gathered<'_>) -> Upstr
     let ca = ca(section, &endpoints, gathered);
     Upstream {
         name: name.into(),
-        endpoints,
+        endpoints: endpoints
+            .into_iter()
+            .map(|endpoint| Weighted {
+                endpoint,
+                weight: 1,
+            })
+            .collect(),
+        balance: Balance::default(),
+        http: HttpVersion::default(),
+        lookup: Duration::from_secs(30),
+        check: None,
+        eject: Some(Eject::default()),
+        retry_budget: RetryBudget::default(),
+        prefill: Prefill::default(),
         credential,
         ca,
         pool_idle: pool.count(&POOL_IDLE).unwrap_or_default(),

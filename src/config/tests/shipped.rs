@@ -87,7 +87,10 @@ fn the_file_of_the_image_starts_with_nothing_set_and_lets_nobody_use_a_credentia
 #[test]
 fn the_embedded_file_starts_with_nothing_set_and_says_what_is_missing() {
     let config = parse(EMBEDDED, EMBEDDED_NAME, &Fixed::default()).unwrap();
-    assert_eq!(config.upstreams["demo"].endpoints, [Endpoint::Demo]);
+    assert_eq!(
+        config.upstreams["demo"].endpoints[0].endpoint,
+        Endpoint::Demo
+    );
     let Some(Credential::Bearer(secret)) = &config.upstreams["openai"].credential else {
         panic!("openai takes a bearer");
     };
