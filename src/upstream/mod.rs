@@ -4,16 +4,20 @@
 //! (`connect`), and `h1` writes the request and reads the answer's head; its body is read by whoever
 //! polls it. Balancing by load, health and retries have their place in `group`.
 
+mod attempt;
 mod connect;
+mod endpoint;
 mod fault;
 mod group;
 mod h1;
 mod pool;
 mod transport;
 
+pub use attempt::{Ask, BuildHead};
 pub use connect::{Place, TlsFault, tls};
+pub use endpoint::Endpoint;
 pub use fault::{Reason, UploadFault, UpstreamFault};
-pub use group::{Ask, Asked, BuildHead, Endpoint, Group};
+pub use group::{Asked, Group};
 pub use h1::{Announced, Answer, AnswerBody, BodyEnd, Head, Piece, Upload, UploadBody, encode};
 pub use pool::Pool;
 pub use transport::Transport;

@@ -10,7 +10,9 @@ use super::{checked, clocks, cors, each, pattern, streams, template};
 use crate::config::faults::{Gathered, Malformed};
 use crate::config::keys::{self, DIALECTS, Key, root};
 use crate::config::nearest::did_you_mean;
-use crate::config::values::{Allow, Dialect, DialectChoice, Matches, Remedies, Retry, Route, Target, TellUsage};
+use crate::config::values::{
+    Allow, Dialect, DialectChoice, Matches, Remedies, Retry, Route, Target, TellUsage,
+};
 use crate::config::written::{Node, Section, Value};
 
 /// What a route may refer to.

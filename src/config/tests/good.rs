@@ -51,7 +51,10 @@ fn ten_lines_are_enough_and_the_defaults_are_the_written_ones() {
     assert!(config.log.access);
 
     let upstream = &config.upstreams["model"];
-    assert_eq!(upstream.endpoints[0].endpoint.to_string(), "http://127.0.0.1:9000");
+    assert_eq!(
+        upstream.endpoints[0].endpoint.to_string(),
+        "http://127.0.0.1:9000"
+    );
     assert_eq!(
         (upstream.pool_idle, upstream.pool_keep),
         (64, Duration::from_secs(4))
