@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use dashmap::DashMap;
 use http::HeaderValue;
@@ -20,7 +20,7 @@ use crate::config::{self, Config};
 use crate::edge::cors;
 use crate::metrics::{Metrics, RouteSeries};
 use crate::router::Router;
-use crate::upstream::{Endpoint, Group, Place, TlsFault, tls};
+use crate::upstream::{Balancer, Budget, Endpoint, Group, Health, Member, Place, TlsFault, tls};
 
 /// A configuration at work.
 pub struct Plane {
@@ -180,14 +180,19 @@ impl Registry {
     }
 
     fn group(&self, upstream: &config::Upstream) -> Result<Group, PlaneFault> {
-        let endpoints: Vec<_> = upstream
+        let member = |weighted: &config::Weighted| {
+            let endpoint = self.endpoint(upstream, &weighted.endpoint)?;
+            let weight = weighted.weight;
+            Ok(Member { endpoint, weight })
+        };
+        let members: Vec<_> = upstream
             .endpoints
             .iter()
-            .map(|weighted| self.endpoint(upstream, &weighted.endpoint))
-            .collect::<Result<_, _>>()?;
-        let secure = endpoints
+            .map(member)
+            .collect::<Result<_, PlaneFault>>()?;
+        let secure = members
             .iter()
-            .any(|endpoint| endpoint.server_name.is_some());
+            .any(|member| member.endpoint.server_name.is_some());
         let tls = match secure {
             true => Some(
                 tls(upstream.ca.as_deref()).map_err(|fault| PlaneFault::Tls {
@@ -199,11 +204,15 @@ impl Registry {
         };
         Ok(Group {
             name: upstream.name.clone(),
-            endpoints,
+            members,
             tls,
             pool_idle: upstream.pool_idle,
             pool_keep: upstream.pool_keep,
-            turn: AtomicUsize::new(0),
+            balancer: Balancer::new(upstream.balance.clone()),
+            eject: upstream.eject,
+            retry_budget: upstream.retry_budget,
+            retries: Budget::default(),
+            hedges: Budget::default(),
         })
     }
 
@@ -247,6 +256,7 @@ impl Registry {
                     base: Arc::from(""),
                     place: Place::Address(place),
                     server_name: None,
+                    health: Health::default(),
                 });
             }
         };
@@ -279,6 +289,7 @@ impl Registry {
                 port,
             },
             server_name,
+            health: Health::default(),
         })
     }
 }
