@@ -5,6 +5,7 @@
 //! polls it. Balancing by load, health and retries have their place in `group`.
 
 mod attempt;
+mod breaker;
 mod connect;
 mod endpoint;
 mod fault;
@@ -14,6 +15,7 @@ mod pool;
 mod transport;
 
 pub use attempt::{Ask, BuildHead};
+pub use breaker::{Breaker, Pass, Standing};
 pub use connect::{Place, TlsFault, tls};
 pub use endpoint::Endpoint;
 pub use fault::{Reason, UploadFault, UpstreamFault};
