@@ -5,6 +5,7 @@
 //! its body is read by whoever polls it. What becomes of it is told to the turn, and so to the endpoint's health.
 
 mod attempt;
+mod breaker;
 mod connect;
 mod endpoint;
 mod fault;
@@ -15,6 +16,7 @@ mod transport;
 mod turn;
 
 pub use attempt::{Ask, BuildHead};
+pub use breaker::{Breaker, Pass, Standing};
 pub use connect::{Place, TlsFault, tls};
 pub use endpoint::{Endpoint, Health};
 pub use fault::{Reason, UploadFault, UpstreamFault};
