@@ -19,6 +19,7 @@ mod payload;
 mod recognise;
 mod request;
 mod trouble;
+mod rescue;
 mod watcher;
 
 pub use ending::{ClientEnd, Ending, TransportEnd, Verdict, judge};
@@ -27,6 +28,7 @@ pub use marker::Marker;
 pub use recognise::{BodyKind, body_kind, model_in_path, recognise};
 pub use request::{BodyFault, Facts, Model, read_request, rename_model};
 pub use trouble::{retry_after, retry_delay, trouble, trouble_in_event, wants_body};
+pub use rescue::{can_be_rescued, prefilled};
 pub use watcher::Watcher;
 
 #[cfg(test)]
