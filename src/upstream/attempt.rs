@@ -89,7 +89,7 @@ async fn open(
     limit: Option<Duration>,
 ) -> Result<Connection, Reason> {
     let tls = group.tls.clone().zip(endpoint.server_name.clone());
-    let opening = connect(&endpoint.place, tls.as_ref());
+    let opening = connect(&endpoint.place, group.config.lookup, tls.as_ref());
     let transport = match limit {
         Some(limit) => timeout(limit, opening)
             .await

@@ -1,6 +1,7 @@
 //! One address of an upstream, and what is known of it.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use http::HeaderValue;
 use rustls::pki_types::ServerName;
@@ -22,4 +23,6 @@ pub struct Endpoint {
     pub place: Place,
     /// The name TLS checks; none without TLS.
     pub server_name: Option<ServerName<'static>>,
+    /// Whether checks find it well; true until they know otherwise, and where there are none.
+    pub checked: AtomicBool,
 }

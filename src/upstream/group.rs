@@ -15,6 +15,7 @@ use super::attempt::{Ask, attempt};
 use super::endpoint::Endpoint;
 use super::fault::{Reason, UpstreamFault};
 use super::h1::{Answer, Upload};
+use crate::config;
 
 /// In place of a limit where there is none: the future is the same, and no larger for it.
 const FOREVER: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
@@ -23,6 +24,8 @@ const FOREVER: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
 pub struct Group {
     /// Its name.
     pub name: Arc<str>,
+    /// What it was built from; its endpoints are those of the group, in the same order.
+    pub config: Arc<config::Upstream>,
     /// Its endpoints; at least one.
     pub endpoints: Vec<Arc<Endpoint>>,
     /// TLS for those of them that speak it.

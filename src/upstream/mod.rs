@@ -10,6 +10,7 @@ mod endpoint;
 mod fault;
 mod group;
 mod h1;
+mod lookup;
 mod pool;
 mod transport;
 
@@ -19,5 +20,6 @@ pub use endpoint::Endpoint;
 pub use fault::{Reason, UploadFault, UpstreamFault};
 pub use group::{Asked, Group};
 pub use h1::{Announced, Answer, AnswerBody, BodyEnd, Head, Piece, Upload, UploadBody, encode};
+pub use lookup::{Found, Lookup, Resolve};
 pub use pool::Pool;
 pub use transport::Transport;
