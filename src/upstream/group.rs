@@ -1,7 +1,6 @@
 //! An upstream at work: its endpoints, and which of them is asked.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::time::Instant;
 use tokio_rustls::TlsConnector;
@@ -13,26 +12,20 @@ use super::endpoint::Endpoint;
 use super::fault::Reason;
 use super::h1::{Answer, Upload};
 use super::turn::Turn;
-use crate::config::{Balance, Eject, RetryBudget};
+use crate::config::{self, Balance, Eject, RetryBudget};
 
 /// A named group of endpoints.
 pub struct Group {
     /// Its name.
     pub name: Arc<str>,
+    /// What it was built from.
+    pub config: Arc<config::Upstream>,
     /// Its endpoints; at least one.
     pub members: Vec<Member>,
     /// TLS for those of them that speak it.
     pub tls: Option<TlsConnector>,
-    /// Most idle connections kept for an endpoint by a worker.
-    pub pool_idle: usize,
-    /// How long an idle connection is kept.
-    pub pool_keep: Duration,
     /// How one of them is chosen.
     pub balancer: Balancer,
-    /// When one is left out; none is never.
-    pub eject: Option<Eject>,
-    /// How many requests may be sent again.
-    pub retry_budget: RetryBudget,
     /// Retries of late.
     pub retries: Budget,
     /// Requests of late that were asked of another upstream beside this one.
@@ -130,7 +123,7 @@ impl Group {
 
     /// Whether a request may be sent again, which is then counted.
     pub fn may_retry(&self) -> bool {
-        let RetryBudget { percent, least } = self.retry_budget;
+        let RetryBudget { percent, least } = self.config.retry_budget;
         self.retries.take(percent, least, Instant::now())
     }
 
@@ -148,7 +141,7 @@ impl Group {
 
     /// How many endpoints are asked at least while there is nowhere else to go.
     fn least(&self) -> usize {
-        let keep = self.eject.map_or(0, |eject| eject.keep) as usize;
+        let keep = self.config.eject.map_or(0, |eject| eject.keep) as usize;
         (self.members.len() * keep).div_ceil(100).max(1)
     }
 
@@ -166,7 +159,7 @@ impl Group {
     fn can_be_asked(&self, index: usize, now: Instant) -> bool {
         let health = &self.members[index].endpoint.health;
         let ejected = |rules: Eject| !health.breaker().may_begin(&rules, now);
-        health.is_checked() && !health.is_resting(now) && !self.eject.is_some_and(ejected)
+        health.is_checked() && !health.is_resting(now) && !self.config.eject.is_some_and(ejected)
     }
 
     /// Takes a place at one of `among`, one that was not tried where there is such a one.
@@ -227,7 +220,7 @@ impl Group {
 
     fn enter(&self, index: usize, now: Instant, forced: bool) -> Option<Turn> {
         let endpoint = &self.members[index].endpoint;
-        let Some(rules) = self.eject else {
+        let Some(rules) = self.config.eject else {
             return Some(Turn::take(endpoint.clone(), None, Eject::default()));
         };
         let pass = endpoint.health.breaker().begin(&rules, now, forced)?;
@@ -236,6 +229,6 @@ impl Group {
 
     /// Whether the request's key decides which endpoint is asked.
     pub fn is_by_key(&self) -> bool {
-        matches!(self.balancer.policy(), Balance::Hash(_))
+        matches!(self.config.balance, Balance::Hash(_))
     }
 }
