@@ -11,8 +11,8 @@ use crate::config::faults::{Gathered, Malformed};
 use crate::config::keys::{self, FAILURES, Key, PREFILL, REMEDIES, USAGE};
 use crate::config::units::show_duration;
 use crate::config::values::{
-    Balance, Check, Eject, HashBy, Hedge, HttpVersion, Limit, Prefill, Remedies, Remedy, Retry,
-    RetryBudget, TellUsage, Trouble,
+    Balance, Check, Dialect, DialectChoice, Eject, HashBy, Hedge, HttpVersion, Limit, Prefill,
+    Remedies, Remedy, Retry, RetryBudget, Route, TellUsage, Trouble,
 };
 use crate::config::written::{Section, Value};
 
@@ -21,21 +21,19 @@ pub(super) fn balance(upstream: &Section, gathered: &mut Gathered<'_>) -> Balanc
     let by = upstream
         .node(&keys::UPSTREAM_HASH_BY)
         .and_then(|node| checked(node, hash_by, gathered));
-    match upstream.text(&keys::UPSTREAM_BALANCE) {
-        "hash" => return Balance::Hash(by.unwrap_or(HashBy::Caller)),
-        // What is wrong with it was said; it may well have been meant.
-        _ if upstream.has(&keys::UPSTREAM_BALANCE)
-            && upstream.node(&keys::UPSTREAM_BALANCE).is_none() => {}
-        _ if upstream.has(&keys::UPSTREAM_HASH_BY) => {
-            let error = Malformed::new(
-                "has no use: requests are not told apart",
-                "add `balance = \"hash\"`, or take it out",
-            );
-            wrong(upstream, &keys::UPSTREAM_HASH_BY, error, gathered);
-        }
-        _ => {}
+    let written = upstream.has(&keys::UPSTREAM_BALANCE);
+    // A balance that is wrong was said to be; it may have been meant to be this one.
+    let wrong_already = written && upstream.node(&keys::UPSTREAM_BALANCE).is_none();
+    let word = upstream.text(&keys::UPSTREAM_BALANCE);
+    if word != "hash" && !wrong_already && upstream.has(&keys::UPSTREAM_HASH_BY) {
+        let error = Malformed::new(
+            "has no use: endpoints are not chosen by it",
+            "add `balance = \"hash\"`, or take it out",
+        );
+        wrong(upstream, &keys::UPSTREAM_HASH_BY, error, gathered);
     }
-    match upstream.text(&keys::UPSTREAM_BALANCE) {
+    match word {
+        "hash" => Balance::Hash(by.unwrap_or(HashBy::Caller)),
         "least-in-flight" => Balance::LeastInFlight,
         "first-event" => Balance::FirstEvent,
         _ => Balance::RoundRobin,
@@ -238,4 +236,97 @@ pub(super) fn hedge(route: &Section) -> Option<Hedge> {
 pub(super) fn number(section: &Section, key: &Key) -> u32 {
     let count = section.count(key).unwrap_or_default();
     u32::try_from(count).unwrap_or(u32::MAX)
+}
+
+/// Gathers what the keys of a route ask of its chain and of one another.
+pub(super) fn needs(route: &Route, section: &Section, gathered: &mut Gathered<'_>) {
+    let hedge = section.node(&keys::ROUTE_HEDGE);
+    if section.has(&keys::ROUTE_HEDGE_PERCENT)
+        && (hedge.is_some() || !section.has(&keys::ROUTE_HEDGE))
+        && route.hedge.is_none()
+    {
+        let error = Malformed::new(
+            "has no use without `hedge`: no request is asked twice",
+            "add such as `hedge = \"2s\"`, or take it out",
+        );
+        wrong(section, &keys::ROUTE_HEDGE_PERCENT, error, gathered);
+    }
+    if matches!(route.dialect, DialectChoice::Fixed(Dialect::Plain)) {
+        without_model_api(route, section, gathered);
+    }
+    let entries = section.list(&keys::ROUTE_TO);
+    // An entry that is wrong was said to be; the rest of the chain is not judged without it.
+    if entries.len() == route.to.len() && !entries.is_empty() {
+        chain(route, section, gathered);
+    }
+}
+
+fn without_model_api(route: &Route, section: &Section, gathered: &mut Gathered<'_>) {
+    let help = "take it out, or leave `dialect` to be told by the path (`auto`)";
+    if route.rescue {
+        let error = Malformed::new("has no use: no model API is spoken here", help);
+        wrong(section, &keys::ROUTE_RESCUE, error, gathered);
+    }
+    if route.usage != TellUsage::No {
+        let error = Malformed::new("has no use: no model API is spoken here", help);
+        wrong(section, &keys::ROUTE_USAGE, error, gathered);
+    }
+}
+
+fn chain(route: &Route, section: &Section, gathered: &mut Gathered<'_>) {
+    let first = section.list(&keys::ROUTE_TO).first();
+    if let Some(Value::Table(entry)) = first.map(|node| &node.value)
+        && entry.flag(&keys::TARGET_LARGER)
+    {
+        let error = Malformed::new(
+            "is the first entry: nothing is asked before it",
+            "put the entry that is usually asked before it, or take `larger` out",
+        );
+        wrong(entry, &keys::TARGET_LARGER, error, gathered);
+    }
+    let mut others = route.to.iter().skip(1);
+    if route.hedge.is_some() && others.all(|target| target.larger) {
+        let error = Malformed::new(
+            "has no use: `to` has no second entry to ask as well",
+            "add one that is not `larger`, or take it out",
+        );
+        wrong(section, &keys::ROUTE_HEDGE, error, gathered);
+    }
+    larger(route, section, gathered);
+}
+
+/// Entries that are `larger`, and remedies that ask for one, need one another.
+fn larger(route: &Route, section: &Section, gathered: &mut Gathered<'_>) {
+    let nothing = Section::default();
+    let written = section.section(&keys::ROUTE_FAILURES).unwrap_or(&nothing);
+    if !route.to.iter().any(|target| target.larger) {
+        for trouble in Trouble::ALL {
+            let Some(key) = FAILURES.key(trouble.word()) else {
+                continue;
+            };
+            if written.node(key).is_some() && route.failures.of(trouble) == Remedy::Larger {
+                let error = Malformed::new(
+                    "asks for a larger entry, and `to` has none",
+                    "mark one, such as `{ upstream = …, larger = true }`, or take it out",
+                );
+                wrong(written, key, error, gathered);
+            }
+        }
+        return;
+    }
+    let asked = |trouble: Trouble| route.failures.of(trouble) == Remedy::Larger;
+    if Trouble::ALL.into_iter().any(asked) {
+        return;
+    }
+    for node in section.list(&keys::ROUTE_TO).iter().skip(1) {
+        if let Value::Table(entry) = &node.value
+            && entry.flag(&keys::TARGET_LARGER)
+        {
+            let error = Malformed::new(
+                "is never asked for: no remedy in `failures` is \"larger\"",
+                "such as `failures = { context_length = \"larger\" }`, or take it out",
+            );
+            wrong(entry, &keys::TARGET_LARGER, error, gathered);
+        }
+    }
 }

@@ -65,14 +65,14 @@ table! {
         about: "An endpoint whose answers fail is left out for a while. What counts is what speaks against the endpoint, \
                 not against the request or its caller: no connection or one that ends early, silence, what is no HTTP, \
                 and answers in the 500s. After its pause a few requests try whether it is well again; each \
-                further failure doubles the pause. `eject = true` stands for this table with all defaults.",
+                further time in a row doubles the pause. `eject = true` stands for this table with all defaults.",
         example: "[upstreams.gpu.eject]\nafter = 3\nlongest = \"1m\"\n",
         forms: &[]
     }
     EJECT_AFTER = ("after", SOME, Fallback::Count(5),
         "Failures in a row after which an endpoint is left out.");
     EJECT_PERCENT = ("percent", PERCENT, Fallback::Count(50),
-        "Or this share of its last twenty answers, in percent, once there were ten; `0` is never.");
+        "Or this share of failures among how its last twenty requests ended, in percent, once there were ten; `0` is never.");
     EJECT_PAUSE = ("pause", SOME_TIME, Fallback::Duration(Duration::from_secs(5)),
         "How long it is left out the first time.");
     EJECT_LONGEST = ("longest", SOME_TIME, Fallback::Duration(Duration::from_secs(30)),
@@ -88,7 +88,7 @@ table! {
     /// `retry_budget` of an upstream.
     RETRY_BUDGET {
         about: "How much of the load may be requests that are sent again. It keeps an upstream that fails from being \
-                held down by retries; a request that finds it used up goes on as though its retries were.",
+                held down by retries. A request that finds it used up goes on as though it had been sent again as often as it may.",
         example: "[upstreams.gpu.retry_budget]\npercent = 10\n",
         forms: &[]
     }

@@ -107,9 +107,9 @@ table! {
         "Cross-origin rules for browsers. Preflights are then answered here, and the upstream's own CORS \
          headers are replaced.");
     ROUTE_MAX_BODY = ("max_body", Kind::Size(0, i64::MAX as u64), Fallback::Size(32 << 20),
-        "Largest request body; a larger one is answered 413. Up to 64 KiB of announced length are read before \
-         the upstream is asked; what is larger streams through and costs no memory by itself, unless the \
-         route has to read it (`model_within`).");
+        "Largest request body; a larger one is answered 413. What is no more than 64 KiB by its announced length, what is \
+         kept to be sent again (`body` of `retry`) and what the route has to read (`model_within`) is read before the \
+         upstream is asked; any other body streams through and costs no memory by itself.");
     ROUTE_MODEL_WITHIN = ("model_within", Kind::Size(1, 1 << 30), Fallback::Size(32 << 20),
         "The largest body that is held to be read; a larger one is answered 413, wherever in it `model` \
          stands, since a second `model` might follow. Bodies are held where the best route for the head \

@@ -28,10 +28,10 @@ table! {
         "Several such URLs, each perhaps with a weight; `balance` says which of them a request goes to. One that cannot be \
          connected to is passed over for another. `\"builtin:demo\"` only alone.");
     UPSTREAM_BALANCE = ("balance", Kind::Choice(BALANCE), Fallback::Text(BALANCE[0]),
-        "How an endpoint is chosen among those that can be asked. `round-robin`: each in turn. `least-in-flight`: the \
-         one with the fewest requests in flight. `first-event`: of two taken by chance, the one whose first events have \
-         lately come sooner. `hash`: always the same one for the same `hash_by`, as long as it can be asked: its caches are \
-         warm. `first-event` aside, by weight.");
+        "How an endpoint is chosen among those that can be asked. `round-robin`: each in turn, by weight. `least-in-flight`: \
+         the one with the fewest requests in flight for its weight. `first-event`: of two taken by chance, the one whose first \
+         events have lately come sooner. `hash`: always the same one for the same `hash_by`, as long as it can be asked, \
+         so that what it keeps of earlier requests serves later ones.");
     UPSTREAM_HASH_BY = ("hash_by", Kind::Text(&HASH_BY), Fallback::Text("caller"),
         "What requests are told apart by: the caller's key or token, its address where it shows none (`caller`), or the value \
          of this header, and the caller where the header is not there. Only with `balance = \"hash\"`.");
@@ -109,8 +109,8 @@ table! {
     POOL_KEEP = ("keep", SOME_TIME, Fallback::Duration(Duration::from_secs(4)),
         "How long an idle connection is kept. Starts when it becomes idle. Stay below the servers \
          behind (llama.cpp and uvicorn close after 5 s): a connection they close under a request costs a \
-         second attempt, and a `POST` on a route without a model API, which is not sent twice, a 502. Requests with a body over 64 KiB (or of unknown length) that streams through \
-         take a new connection, since they could not be sent twice.");
+         second attempt, and a request that may not be sent again (see `retry` of a route) a 502. Requests whose body is not \
+         kept to be sent again take a new connection.");
 }
 
 table! {
@@ -118,7 +118,8 @@ table! {
     CLOCKS {
         about: "How long things may take. Each is a duration, or `\"off\"`. A route's own outweigh the \
                 upstream's, each by itself. The heartbeats that are sent to clients reset none of them. A \
-                clock that runs out before the head of the answer is sent answers 504; later, it ends the \
+                clock that runs out before the head of the answer is sent answers 504, where `failures` of the route has no \
+                further attempt made; later, it ends the \
                 answer as cut: with an error in the words of its model API where one can be put in, else \
                 with a broken connection. `stall` breaks the connection. A model that is silent for long, before its head \
                 or after it, needs `first_byte`, `first_event` and `idle` longer.",
@@ -135,7 +136,8 @@ table! {
         Fallback::Later(|| model_or_plain(show_limit(DEFAULT_CLOCKS.first_event),
             show_limit(DEFAULT_PLAIN_CLOCKS.first_event))),
         "Until the first event of an event stream (or line of NDJSON) is whole; comments are no events. \
-         Starts with the request; nothing resets it. It is looked at once the head is sent.");
+         Starts with the attempt; nothing resets it. Where a further entry of `to` could still be asked, the head of the \
+         answer is held until then; that entry is asked when the clock runs out (`no_event` of `failures`).");
     CLOCK_IDLE = ("idle", Kind::Limit,
         Fallback::Later(|| model_or_plain(show_limit(DEFAULT_CLOCKS.idle),
             show_limit(DEFAULT_PLAIN_CLOCKS.idle))),
