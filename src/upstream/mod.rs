@@ -5,21 +5,28 @@
 //! polls it. Balancing by load, health and retries have their place in `group`.
 
 mod attempt;
+mod balance;
 mod breaker;
+mod budget;
 mod connect;
 mod endpoint;
 mod fault;
 mod group;
 mod h1;
+mod latency;
 mod pool;
 mod transport;
+mod turns;
 
 pub use attempt::{Ask, BuildHead};
+pub use balance::{Balancer, Candidate, hash_of};
 pub use breaker::{Breaker, Pass, Standing};
+pub use budget::Budget;
 pub use connect::{Place, TlsFault, tls};
 pub use endpoint::Endpoint;
 pub use fault::{Reason, UploadFault, UpstreamFault};
 pub use group::{Asked, Group};
 pub use h1::{Announced, Answer, AnswerBody, BodyEnd, Head, Piece, Upload, UploadBody, encode};
+pub use latency::Latency;
 pub use pool::Pool;
 pub use transport::Transport;
