@@ -5,16 +5,22 @@
 //! polls it. Balancing by load, health and retries have their place in `group`.
 
 mod attempt;
+mod check;
 mod connect;
 mod endpoint;
 mod fault;
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod fixtures;
 mod group;
 mod h1;
 mod lookup;
 mod pool;
+mod report;
 mod transport;
 
 pub use attempt::{Ask, BuildHead};
+pub use check::{Checked, check_all};
 pub use connect::{Place, TlsFault, tls};
 pub use endpoint::Endpoint;
 pub use fault::{Reason, UploadFault, UpstreamFault};
@@ -22,4 +28,5 @@ pub use group::{Asked, Group};
 pub use h1::{Announced, Answer, AnswerBody, BodyEnd, Head, Piece, Upload, UploadBody, encode};
 pub use lookup::{Found, Lookup, Resolve};
 pub use pool::Pool;
+pub use report::{EndpointReport, Standing, UpstreamReport};
 pub use transport::Transport;
