@@ -1,0 +1,116 @@
+//! What operators are told of an upstream: plain values, to be written as JSON.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use serde::Serialize;
+use tokio::time::Instant;
+
+use super::group::Group;
+use crate::config::{Balance, HashBy};
+
+/// An upstream, as it stands.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct UpstreamReport {
+    /// Its name.
+    pub name: Arc<str>,
+    /// How one of its endpoints is chosen, as in the configuration.
+    pub balance: &'static str,
+    /// What requests are told apart by, where `balance` is `hash`: `caller`, or a header's name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hash_by: Option<String>,
+    /// Its endpoints, in the order of the configuration.
+    pub endpoints: Vec<EndpointReport>,
+    /// How many requests could be sent again at once; none where that is not limited.
+    pub retries_left: Option<u32>,
+}
+
+/// An endpoint, as it stands.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct EndpointReport {
+    /// Its name in logs and metrics.
+    pub name: Arc<str>,
+    /// Its share beside the others'.
+    pub weight: u32,
+    /// Whether checks find it well; true where there are none.
+    pub checked: bool,
+    /// What requests have shown.
+    pub standing: Standing,
+    /// How long it is left out for yet, in milliseconds; none while it is not.
+    pub out_for_ms: Option<u64>,
+    /// Failures since the last good answer.
+    pub failures_in_row: u32,
+    /// How often it was left out since the start.
+    pub ejections: u64,
+    /// Requests that are with it now.
+    pub in_flight: u64,
+    /// The moving average of the time to an answer's first event, in milliseconds; none before the first.
+    pub first_event_ms: Option<f64>,
+}
+
+/// Whether requests go to an endpoint, by what other requests have shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Standing {
+    /// They do.
+    In,
+    /// They do not.
+    Out,
+    /// A few do, to see whether it is well again.
+    Trial,
+}
+
+impl Group {
+    /// How it stands at `now`.
+    pub fn report(&self, now: Instant) -> UpstreamReport {
+        let endpoints = self.endpoints.iter().zip(&self.config.endpoints);
+        UpstreamReport {
+            name: self.name.clone(),
+            balance: balance(&self.config.balance),
+            hash_by: hash_by(&self.config.balance),
+            endpoints: endpoints
+                .map(|(endpoint, weighted)| endpoint.report(weighted.weight, now))
+                .collect(),
+            retries_left: None,
+        }
+    }
+}
+
+impl super::endpoint::Endpoint {
+    /// How it stands at `now`, with its weight in the group that asks.
+    fn report(&self, weight: u32, _now: Instant) -> EndpointReport {
+        EndpointReport {
+            name: self.name.clone(),
+            weight,
+            checked: self.checked.load(Ordering::Relaxed),
+            standing: Standing::In,
+            out_for_ms: None,
+            failures_in_row: 0,
+            ejections: 0,
+            in_flight: 0,
+            first_event_ms: None,
+        }
+    }
+}
+
+/// The word of the configuration.
+fn balance(balance: &Balance) -> &'static str {
+    match balance {
+        Balance::RoundRobin => "round-robin",
+        Balance::LeastInFlight => "least-in-flight",
+        Balance::FirstEvent => "first-event",
+        Balance::Hash(_) => "hash",
+    }
+}
+
+fn hash_by(balance: &Balance) -> Option<String> {
+    match balance {
+        Balance::Hash(HashBy::Caller) => Some("caller".to_owned()),
+        Balance::Hash(HashBy::Header(name)) => Some(name.to_string()),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+#[path = "report_tests.rs"]
+mod tests;
