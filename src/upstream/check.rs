@@ -7,7 +7,6 @@
 use std::collections::HashMap;
 use std::future::poll_fn;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -19,7 +18,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 use super::attempt::{Ask, BuildHead, attempt};
 use super::endpoint::Endpoint;
 use super::fault::Reason;
-use super::group::Group;
+use super::group::{Group, Member};
 use super::h1::{Announced, AnswerBody, Piece, Upload, encode};
 use super::pool::Pool;
 use crate::config::{Check, ResolvedClocks};
@@ -90,7 +89,7 @@ pub async fn check_all(groups: Vec<Arc<Group>>) {
         let Some(check) = &group.config.check else {
             continue;
         };
-        for endpoint in &group.endpoints {
+        for Member { endpoint, .. } in &group.members {
             if let Some(first) = asked.get(&endpoint.number) {
                 if first != check {
                     let (upstream, endpoint) = (&group.name, &endpoint.name);
@@ -115,7 +114,7 @@ pub async fn check_all(groups: Vec<Arc<Group>>) {
 }
 
 async fn keep_checking(group: Arc<Group>, endpoint: Arc<Endpoint>, check: Check) {
-    let well = endpoint.checked.load(Ordering::Relaxed);
+    let well = endpoint.health.is_checked();
     let mut checked = Checked::new(check.up, check.down, well);
     loop {
         let next = Instant::now() + jittered(check.every);
@@ -125,7 +124,7 @@ async fn keep_checking(group: Arc<Group>, endpoint: Arc<Endpoint>, check: Check)
                 tracing::debug!(endpoint = %endpoint.name, %reason, "a check was not answered well");
             }
             if let Some(well) = checked.take(outcome.is_ok()) {
-                endpoint.checked.store(well, Ordering::Relaxed);
+                endpoint.health.set_checked(well);
                 log_turn(&group, &endpoint, outcome.err());
             }
         }

@@ -1,13 +1,14 @@
 //! What operators are told of an upstream: plain values, to be written as JSON.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use serde::Serialize;
 use tokio::time::Instant;
 
+use super::breaker;
 use super::group::Group;
-use crate::config::{Balance, HashBy};
+use crate::config::{Balance, HashBy, RetryBudget};
 
 /// An upstream, as it stands.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -21,8 +22,8 @@ pub struct UpstreamReport {
     pub hash_by: Option<String>,
     /// Its endpoints, in the order of the configuration.
     pub endpoints: Vec<EndpointReport>,
-    /// How many requests could be sent again at once; none where that is not limited.
-    pub retries_left: Option<u32>,
+    /// How many requests could be sent again at once.
+    pub retries_left: u64,
 }
 
 /// An endpoint, as it stands.
@@ -43,7 +44,7 @@ pub struct EndpointReport {
     /// How often it was left out since the start.
     pub ejections: u64,
     /// Requests that are with it now.
-    pub in_flight: u64,
+    pub in_flight: usize,
     /// The moving average of the time to an answer's first event, in milliseconds; none before the first.
     pub first_event_ms: Option<f64>,
 }
@@ -63,34 +64,49 @@ pub enum Standing {
 impl Group {
     /// How it stands at `now`.
     pub fn report(&self, now: Instant) -> UpstreamReport {
-        let endpoints = self.endpoints.iter().zip(&self.config.endpoints);
+        let RetryBudget { percent, least } = self.config.retry_budget;
         UpstreamReport {
             name: self.name.clone(),
             balance: balance(&self.config.balance),
             hash_by: hash_by(&self.config.balance),
-            endpoints: endpoints
-                .map(|(endpoint, weighted)| endpoint.report(weighted.weight, now))
+            endpoints: self
+                .members
+                .iter()
+                .map(|member| member.endpoint.report(member.weight, now))
                 .collect(),
-            retries_left: None,
+            retries_left: self.retries.left(percent, least, now),
         }
     }
 }
 
 impl super::endpoint::Endpoint {
     /// How it stands at `now`, with its weight in the group that asks.
-    fn report(&self, weight: u32, _now: Instant) -> EndpointReport {
+    fn report(&self, weight: u32, now: Instant) -> EndpointReport {
+        let health = &self.health;
+        let breaker = health.breaker();
+        let (standing, until) = match breaker.standing(now) {
+            breaker::Standing::In => (Standing::In, None),
+            breaker::Standing::Out { until } => (Standing::Out, Some(until)),
+            breaker::Standing::Trial => (Standing::Trial, None),
+        };
         EndpointReport {
             name: self.name.clone(),
             weight,
-            checked: self.checked.load(Ordering::Relaxed),
-            standing: Standing::In,
-            out_for_ms: None,
-            failures_in_row: 0,
-            ejections: 0,
-            in_flight: 0,
-            first_event_ms: None,
+            checked: health.is_checked(),
+            standing,
+            out_for_ms: until.map(|until| millis(until - now)),
+            failures_in_row: breaker.failures_in_row(),
+            ejections: breaker.ejections(),
+            in_flight: health.in_flight(),
+            first_event_ms: health
+                .latency(now)
+                .map(|latency| latency.as_micros() as f64 / 1000.0),
         }
     }
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// The word of the configuration.
