@@ -201,6 +201,7 @@ impl Registry {
             name: upstream.name.clone(),
             endpoints,
             tls,
+            http: upstream.http,
             pool_idle: upstream.pool_idle,
             pool_keep: upstream.pool_keep,
             turn: AtomicUsize::new(0),

@@ -14,7 +14,9 @@ use tokio_rustls::TlsConnector;
 use super::attempt::{Ask, attempt};
 use super::endpoint::Endpoint;
 use super::fault::{Reason, UpstreamFault};
-use super::h1::{Answer, Upload};
+use super::body::Answer;
+use super::h1::Upload;
+use crate::config::HttpVersion;
 
 /// In place of a limit where there is none: the future is the same, and no larger for it.
 const FOREVER: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
@@ -27,6 +29,8 @@ pub struct Group {
     pub endpoints: Vec<Arc<Endpoint>>,
     /// TLS for those of them that speak it.
     pub tls: Option<TlsConnector>,
+    /// The version of HTTP spoken to them.
+    pub http: HttpVersion,
     /// Most idle connections kept for an endpoint by a worker.
     pub pool_idle: usize,
     /// How long an idle connection is kept.
