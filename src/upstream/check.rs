@@ -11,15 +11,17 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http::header::USER_AGENT;
-use http::{HeaderMap, HeaderValue, Method, StatusCode};
+use http::{HeaderMap, HeaderValue, Method, Request, StatusCode};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::attempt::{Ask, BuildHead, attempt};
+use super::body::{AnswerBody, Piece};
 use super::endpoint::Endpoint;
 use super::fault::Reason;
 use super::group::{Group, Member};
-use super::h1::{Announced, AnswerBody, Piece, Upload, encode};
+use super::h1::{Announced, Upload, encode};
+use super::h2::compose;
 use super::pool::Pool;
 use crate::config::{Check, ResolvedClocks};
 
@@ -218,17 +220,24 @@ impl BuildHead for Question<'_> {
     }
 
     fn build(&self, endpoint: &Endpoint, body: Announced) -> BytesMut {
-        let mut headers = HeaderMap::with_capacity(1);
-        headers.insert(USER_AGENT, HeaderValue::from_static(AGENT));
         let target = (&*endpoint.base, self.path);
-        encode(
-            &Method::GET,
-            target,
-            Some(&endpoint.authority),
-            &headers,
-            body,
-        )
+        let host = Some(&endpoint.authority);
+        encode(&Method::GET, target, host, &headers(), body)
     }
+
+    fn parts(&self, endpoint: &Endpoint) -> Result<Request<()>, http::Error> {
+        compose(&Method::GET, endpoint, self.path, &headers())
+    }
+
+    fn upgrades(&self) -> bool {
+        false
+    }
+}
+
+fn headers() -> HeaderMap {
+    let mut headers = HeaderMap::with_capacity(1);
+    headers.insert(USER_AGENT, HeaderValue::from_static(AGENT));
+    headers
 }
 
 #[cfg(test)]
