@@ -2,12 +2,12 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use http::HeaderValue;
 
-use super::{Endpoint, Group, Place};
+use super::{Balancer, Budget, Endpoint, Group, Health, Member, Place};
 use crate::config::{self, Balance, Clocks, HttpVersion, Prefill, RetryBudget, Weighted};
 
 /// An endpoint at `address`, below `base`.
@@ -20,7 +20,7 @@ pub fn endpoint(address: SocketAddr, base: &str) -> Arc<Endpoint> {
         base: base.into(),
         place: Place::Address(address),
         server_name: None,
-        checked: AtomicBool::new(true),
+        health: Health::default(),
     })
 }
 
@@ -52,13 +52,17 @@ pub fn group(endpoints: Vec<Arc<Endpoint>>, change: impl FnOnce(&mut config::Ups
         clocks: Clocks::default(),
     };
     change(&mut config);
+    let members = endpoints.into_iter().map(|endpoint| Member {
+        endpoint,
+        weight: 1,
+    });
     Group {
         name: config.name.clone(),
-        pool_idle: config.pool_idle,
-        pool_keep: config.pool_keep,
+        balancer: Balancer::new(config.balance.clone()),
         config: Arc::new(config),
-        endpoints,
+        members: members.collect(),
         tls: None,
-        turn: AtomicUsize::new(0),
+        retries: Budget::default(),
+        hedges: Budget::default(),
     }
 }
