@@ -158,10 +158,10 @@ async fn hold(
             None => {}
         }
         let over = answer.body.is_over() || answer.body.end().is_some();
-        if watcher.marker() == Marker::Failed && !watcher.has_content() {
+        if watcher.marker() == Marker::Failed && !has_content(&watcher) {
             answer.body.put_back(held.into_bytes());
             return Err(Bad {
-                trouble: trouble_in_event(dialect, watcher.error().unwrap_or_default()),
+                trouble: trouble_in_event(dialect, b""),
                 rest: None,
                 what: What::Answer(Box::new(answer)),
             });
@@ -177,16 +177,12 @@ fn counts(watcher: &Watcher, until: Until) -> bool {
     match until {
         Until::Head => true,
         Until::Event => watcher.events() > 0,
-        Until::Content => watcher.has_content() || watcher.marker() != Marker::None,
+        Until::Content => has_content(watcher) || watcher.marker() != Marker::None,
     }
 }
 
 /// When what is waited for has to be there, and the limit that says so.
-fn due(
-    watcher: &Watcher,
-    clocks: &ResolvedClocks,
-    began: Instant,
-) -> (Option<Instant>, Duration) {
+fn due(watcher: &Watcher, clocks: &ResolvedClocks, began: Instant) -> (Option<Instant>, Duration) {
     let now = Instant::now();
     let first = clocks.first_event.filter(|_| watcher.events() == 0);
     let limits = [
@@ -224,4 +220,8 @@ impl Held {
     fn into_bytes(self) -> Bytes {
         self.first.unwrap_or_else(|| self.more.freeze())
     }
+}
+
+fn has_content(watcher: &Watcher) -> bool {
+    watcher.events() > 1
 }
