@@ -20,7 +20,7 @@ mod turns;
 
 pub use attempt::{Ask, BuildHead};
 pub use balance::{Balancer, Candidate, hash_of};
-pub use breaker::{Breaker, Pass, Standing};
+pub use breaker::{Breaker, Ended, Pass, Standing};
 pub use budget::Budget;
 pub use connect::{Place, TlsFault, tls};
 pub use endpoint::Endpoint;
