@@ -14,6 +14,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
 
+use super::connect::Place;
 use super::fault::Reason;
 
 /// An answer that has grown old is used for so many times longer, while no new one is to be had,
@@ -263,6 +264,20 @@ impl Shared {
                 }
                 state.failed = Some(Instant::now());
                 Err((error.kind(), error.to_string().into()))
+            }
+        }
+    }
+}
+
+impl Place {
+    /// Whether a connection to `address` that was kept still leads there, as far as is known. Has the name looked up
+    /// again, without waiting for it, when its addresses are older than `keep`; must be called in a runtime.
+    pub fn leads_to(&self, address: SocketAddr, keep: Duration) -> bool {
+        match self {
+            Self::Address(known) => *known == address,
+            Self::Name { host, port, lookup } => {
+                lookup.refresh(host, *port, keep);
+                lookup.has(address)
             }
         }
     }

@@ -223,6 +223,28 @@ async fn who_keeps_connections_has_names_looked_up_too() {
     until(|| lookup.has("10.0.0.9:80".parse().unwrap())).await;
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_kept_connection_is_known_to_lead_nowhere_any_more() {
+    let told = Told::addresses(&["10.0.0.1:80"]);
+    let place = Place::Name {
+        host: "model.test".into(),
+        port: 80,
+        lookup: told.lookup(),
+    };
+    let Place::Name { lookup, .. } = &place else {
+        panic!("it was a name");
+    };
+    ask(lookup).await.unwrap();
+    told.say(Ok(&["10.0.0.2:80"]));
+    let kept = "10.0.0.1:80".parse().unwrap();
+    assert!(place.leads_to(kept, KEEP));
+    advance(KEEP).await;
+    until(|| !place.leads_to(kept, KEEP)).await;
+    assert!(place.leads_to("10.0.0.2:80".parse().unwrap(), KEEP));
+    assert_eq!(told.asked(), 2);
+    assert!(Place::Address(kept).leads_to(kept, KEEP));
+}
+
 #[tokio::test]
 async fn an_address_is_its_own_answer() {
     let told = Told::addresses(&[]);
