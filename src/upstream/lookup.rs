@@ -21,8 +21,8 @@ use super::fault::Reason;
 const HELD_TIMES: u32 = 10;
 /// but no longer than this.
 const HELD_AT_MOST: Duration = Duration::from_secs(60 * 60);
-/// After a look-up that failed, and before the next one is started for the same name; less where answers are kept
-/// for less.
+/// After a look-up that failed, and before the next one is started while old addresses do; less where answers are
+/// kept for less.
 const AFTER_FAILURE: Duration = Duration::from_secs(5);
 /// How long a look-up may take: the system's own limits allow for more, and some of its modules have none.
 const LONGEST: Duration = Duration::from_secs(30);

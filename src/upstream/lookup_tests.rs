@@ -7,6 +7,10 @@ use proptest::prelude::*;
 use tokio::sync::Semaphore;
 use tokio::task::yield_now;
 use tokio::time::advance;
+use tracing::{Event, Level, Subscriber};
+use tracing_subscriber::Layer;
+use tracing_subscriber::layer::{Context, SubscriberExt};
+use tracing_subscriber::util::SubscriberInitExt;
 
 use super::*;
 
@@ -194,6 +198,48 @@ async fn old_addresses_do_while_the_resolver_fails_but_not_for_ever() {
     assert!(matches!(ask(&lookup).await, Err(Reason::Resolve(_))));
     told.say(Ok(&["10.0.0.3:80"]));
     assert_eq!(ask(&lookup).await.unwrap(), parsed(&["10.0.0.3:80"]));
+}
+
+/// Keeps the level of all that is logged.
+#[derive(Clone, Default)]
+struct Levels(Arc<Mutex<Vec<Level>>>);
+
+impl<S: Subscriber> Layer<S> for Levels {
+    fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
+        if event.metadata().target().ends_with("lookup") {
+            self.0.lock().unwrap().push(*event.metadata().level());
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_row_of_failures_is_logged_once_and_its_end_too() {
+    let logged = Levels::default();
+    let _logging = tracing_subscriber::registry()
+        .with(logged.clone())
+        .set_default();
+    let told = Told::addresses(&["10.0.0.1:80"]);
+    let lookup = told.lookup();
+    ask(&lookup).await.unwrap();
+    for row in 1..4 {
+        told.say(Err(io::ErrorKind::Other));
+        advance(KEEP).await;
+        for _ in 0..3 {
+            advance(AFTER_FAILURE).await;
+            let asked = told.asked();
+            ask(&lookup).await.unwrap();
+            until(|| told.asked() > asked).await;
+            let_others_run().await;
+        }
+        told.say(Ok(&["10.0.0.1:80"]));
+        advance(AFTER_FAILURE).await;
+        ask(&lookup).await.unwrap();
+        let_others_run().await;
+        assert_eq!(
+            *logged.0.lock().unwrap(),
+            [Level::WARN, Level::INFO].repeat(row)
+        );
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -3,6 +3,9 @@
 //! The way of a request: [`Group::ask`] picks an endpoint, takes a kept connection or opens one
 //! (`connect`), and `h1` writes the request and reads the answer's head; its body is read by whoever
 //! polls it. Balancing by load, health and retries have their place in `group`.
+//!
+//! Beside the requests, `lookup` keeps the addresses of names, `check` asks endpoints whether they are well, and
+//! `report` is what operators are told.
 
 mod attempt;
 mod check;
