@@ -9,7 +9,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
 use super::super::session::{PONG, SILENCE};
-use super::stage::{Backend, Caller, all, data, drain, piece, within};
+use super::stage::{Backend, Caller, all, drain, piece, within};
 use crate::upstream::{BodyEnd, Reason, Upload};
 
 #[tokio::test]
