@@ -279,9 +279,7 @@ impl Inner {
                 return Some((waiter.giver, lease));
             }
             // Without one that it may not have, nobody else will find any either.
-            if refused.is_none() {
-                return None;
-            }
+            refused?;
         }
         None
     }
