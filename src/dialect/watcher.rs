@@ -1,12 +1,15 @@
-//! Watches an answer go by: how many events, whether it stands between two of them, and whether
-//! the backend has said that it is finished.
+//! Watches an answer go by: how many events, whether it stands between two of them, whether the
+//! backend has said that it is finished, and what it has told besides.
 //!
-//! Invariant: any chunking of a body gives the same answers, and the state is of a fixed size
-//! (below 200 bytes) whatever comes. Nothing is kept back, copied or changed.
+//! Invariant: any chunking of a body gives the same answers. The state is small (its exact bound is
+//! tested); beside it, a document that comes in pieces is kept until it is read, 64 KiB at most, and
+//! the first error's data, 4 KiB at most. Nothing is kept back or changed.
 
 use super::lines::{EventLines, JsonLines};
 use super::marker::Marker;
 use super::recognise::BodyKind;
+use super::told::Told;
+use super::usage::Usage;
 use crate::config::Dialect;
 use crate::sse::{LineSink, Scanner};
 
@@ -80,6 +83,40 @@ impl Watcher {
             Body::Events(_, lines) => lines.marker(),
             Body::Lines(lines) => lines.marker(),
             Body::PlainEvents(_) | Body::Opaque => Marker::None,
+        }
+    }
+
+    /// What the answer has said it took, and what went by.
+    pub fn usage(&self) -> Usage {
+        self.told()
+            .map_or_else(Usage::default, |told| told.usage(self.dialect))
+    }
+
+    /// Whether content has come: text, reasoning, a tool call, audio, an image, a refusal. A ping,
+    /// a role alone, an empty delta, a comment or an error is none, nor is what opens an answer
+    /// (`message_start`, `response.created`).
+    pub fn has_content(&self) -> bool {
+        self.told()
+            .is_some_and(|told| told.has_content(self.dialect))
+    }
+
+    /// The data of the first event that told an error, its first 4 KiB. Some exactly where
+    /// [`Watcher::marker`] is [`Marker::Failed`]; empty where only the event's name told it.
+    pub fn error(&self) -> Option<&[u8]> {
+        self.told()?.error()
+    }
+
+    /// The model that the answer says it comes from: the first one named, as it is written in the
+    /// JSON, its first 256 bytes.
+    pub fn model(&self) -> Option<&str> {
+        self.told()?.model()
+    }
+
+    fn told(&self) -> Option<&Told> {
+        match &self.body {
+            Body::Events(_, lines) => Some(lines.told()),
+            Body::Lines(lines) => Some(lines.told()),
+            Body::PlainEvents(_) | Body::Opaque => None,
         }
     }
 
