@@ -4,6 +4,8 @@
 //! what [`Extract::of`] gives for the same bytes in one slice. Of what is longer, the first and the
 //! last part are kept: content stands in the first, and the usage in the last.
 
+use super::members::nested_end;
+
 /// What is read of a document: all of it, or its first and its last part.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Extract<'a> {
@@ -75,6 +77,24 @@ impl Gathered {
             head: &self.bytes[..Self::HEAD],
             tail: &self.bytes[self.bytes.len() - Self::TAIL..],
         }
+    }
+
+    /// All of it, if it is one object or list that is closed. Of one whose middle is left out, the
+    /// last byte must do.
+    pub(super) fn closed(&self) -> Option<Extract<'_>> {
+        let document = self.extract();
+        if !matches!(
+            (document.head.first(), self.last),
+            (Some(b'{'), b'}') | (Some(b'['), b']')
+        ) {
+            return None;
+        }
+        if self.cut {
+            return Some(document);
+        }
+        let end = nested_end(document.head)?;
+        let behind = document.head[end..].trim_ascii();
+        behind.is_empty().then_some(document)
     }
 
     /// Whether it begins as an object.

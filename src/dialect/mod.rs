@@ -21,6 +21,7 @@ mod payload;
 mod recognise;
 mod request;
 mod told;
+mod unstreamed;
 mod usage;
 mod watcher;
 

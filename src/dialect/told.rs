@@ -10,7 +10,7 @@ use memchr::memmem::Finder;
 
 use super::content::{self, Sight};
 use super::gathered::{Extract, Gathered};
-use super::members::{Needle, Value, behind_key, nested_end};
+use super::members::{Needle, Value, behind_key};
 use super::usage::{Counts, Usage};
 use crate::config::Dialect;
 
@@ -209,15 +209,7 @@ impl Told {
     /// All this once a document is read whose end has come, but not that of its line or event:
     /// what is not ended at the end of a body is told all the same. None where there is none.
     fn ahead(&self, dialect: Dialect) -> Option<Box<Self>> {
-        let gathered = self.gathered.as_ref()?;
-        if !gathered.is_object() || !gathered.may_be_closed() {
-            return None;
-        }
-        let document = gathered.extract();
-        if document.tail.is_empty() {
-            let end = nested_end(document.head)?;
-            document.head[end..].trim_ascii().is_empty().then_some(())?;
-        }
+        let document = self.gathered.as_ref()?.closed()?;
         let mut ahead = Box::new(Self {
             gathered: None,
             ..self.clone()
@@ -228,8 +220,23 @@ impl Told {
 }
 
 /// Whether answers of this dialect are read: lines of other ones may be anything.
-fn is_read(dialect: Dialect) -> bool {
+pub(super) fn is_read(dialect: Dialect) -> bool {
     !matches!(dialect, Dialect::Plain | Dialect::Bedrock)
+}
+
+/// The first model that a document names, cut to [`MODEL_LIMIT`].
+pub(super) fn model_in(dialect: Dialect, document: &[u8]) -> Option<&str> {
+    let key = if dialect == Dialect::Gemini {
+        &MODEL_VERSION
+    } else {
+        &MODEL
+    };
+    let values = behind_key(key, document).filter_map(Value::read);
+    let name = values.map(|(value, _)| value).find_map(|value| match value {
+        Value::Text(name) if !name.is_empty() => std::str::from_utf8(name).ok(),
+        _ => None,
+    })?;
+    Some(&name[..name.floor_char_boundary(MODEL_LIMIT)])
 }
 
 /// The first `limit` bytes, without blanks around.

@@ -56,16 +56,18 @@ impl Usage {
 /// The usage of a whole answer that is no stream, as its body tells it. A body that is no JSON
 /// tells nothing.
 pub fn usage_in_document(dialect: Dialect, body: &[u8]) -> Usage {
-    let document = body.trim_ascii_start();
-    let whole = Extract {
-        head: document,
-        tail: &[],
-    };
-    let mut counts = Counts::default();
-    if matches!(document.first(), Some(b'{' | b'[')) {
-        counts.read(dialect, whole);
+    let head = body.trim_ascii_start();
+    in_extract(dialect, Extract { head, tail: &[] })
+}
+
+/// The same for what was kept of one.
+pub(super) fn in_extract(dialect: Dialect, document: Extract<'_>) -> Usage {
+    if !matches!(document.head.first(), Some(b'{' | b'[')) {
+        return Usage::default();
     }
-    counts.usage(content::in_document(dialect, document))
+    let mut counts = Counts::default();
+    counts.read(dialect, document);
+    counts.usage(content::in_document(dialect, document.head))
 }
 
 /// The figures as they were reported so far.
@@ -114,16 +116,16 @@ impl Counts {
     pub(super) fn read(&mut self, dialect: Dialect, document: Extract<'_>) {
         match dialect {
             Dialect::OpenaiChat | Dialect::OpenaiText | Dialect::OpenaiResponses => {
-                self.object(document, &USAGE, openai);
+                self.objects(document, &USAGE, openai);
             }
             Dialect::AnthropicMessages => {
                 let before = self.output;
-                self.object(document, &USAGE, messages);
+                self.objects(document, &USAGE, messages);
                 if content::kind(document.head) == b"message_start" {
                     self.output = before;
                 }
             }
-            Dialect::Gemini => self.object(document, &USAGE_METADATA, gemini),
+            Dialect::Gemini => self.objects(document, &USAGE_METADATA, gemini),
             Dialect::Ollama => {
                 let mut told = Self::default();
                 Members::of(document.head).for_each(|(key, value)| ollama(&mut told, key, value));
@@ -166,9 +168,10 @@ impl Counts {
         overlay(answer);
     }
 
-    /// Reads the first object behind `key` that has figures: a tool's own `usage` has none, and
-    /// Groq puts those of each model behind the sum of them.
-    fn object(&mut self, document: Extract<'_>, key: &'static Needle, take: Take) {
+    /// Reads the object behind `key`, the first one that has figures: a tool's own `usage` has none, and
+    /// Groq puts those of each model behind the sum of them. Of Gemini's all are read: a whole
+    /// answer may be a list of what would be events, with running figures in each.
+    fn objects(&mut self, document: Extract<'_>, key: &'static Needle, take: Take) {
         for part in [document.head, document.tail] {
             for object in behind_key(key, part).filter(|behind| behind.starts_with(b"{")) {
                 let mut told = Self::default();
@@ -177,7 +180,9 @@ impl Counts {
                 }
                 if told.input.or(told.output).or(told.aside).is_some() {
                     self.overlay(told);
-                    return;
+                    if key.needle() == USAGE.needle() {
+                        return;
+                    }
                 }
             }
         }

@@ -9,6 +9,7 @@ use super::lines::{EventLines, JsonLines};
 use super::marker::Marker;
 use super::recognise::BodyKind;
 use super::told::Told;
+use super::unstreamed::Unstreamed;
 use super::usage::Usage;
 use crate::config::Dialect;
 use crate::sse::{LineSink, Scanner};
@@ -27,7 +28,7 @@ enum Body {
     /// One that has none.
     PlainEvents(Scanner),
     Lines(JsonLines),
-    Opaque,
+    Opaque(Unstreamed),
 }
 
 impl Watcher {
@@ -39,7 +40,7 @@ impl Watcher {
             }
             BodyKind::Sse => Body::PlainEvents(Scanner::new()),
             BodyKind::Ndjson => Body::Lines(JsonLines::new(dialect)),
-            BodyKind::Opaque => Body::Opaque,
+            BodyKind::Opaque => Body::Opaque(Unstreamed::new(dialect)),
         };
         Self { dialect, body }
     }
@@ -51,7 +52,7 @@ impl Watcher {
             Body::Events(scanner, lines) => scanner.feed(chunk, lines),
             Body::PlainEvents(scanner) => scanner.feed(chunk, &mut Unread),
             Body::Lines(lines) => lines.feed(chunk),
-            Body::Opaque => {}
+            Body::Opaque(document) => document.feed(chunk),
         }
     }
 
@@ -62,7 +63,7 @@ impl Watcher {
         match &self.body {
             Body::Events(scanner, _) | Body::PlainEvents(scanner) => scanner.at_boundary(),
             Body::Lines(lines) => lines.at_boundary(),
-            Body::Opaque => false,
+            Body::Opaque(_) => false,
         }
     }
 
@@ -73,7 +74,7 @@ impl Watcher {
         match &self.body {
             Body::Events(scanner, _) | Body::PlainEvents(scanner) => scanner.events(),
             Body::Lines(lines) => lines.events(),
-            Body::Opaque => 0,
+            Body::Opaque(_) => 0,
         }
     }
 
@@ -82,19 +83,24 @@ impl Watcher {
         match &self.body {
             Body::Events(_, lines) => lines.marker(),
             Body::Lines(lines) => lines.marker(),
-            Body::PlainEvents(_) | Body::Opaque => Marker::None,
+            Body::PlainEvents(_) | Body::Opaque(_) => Marker::None,
         }
     }
 
-    /// What the answer has said it took, and what went by.
+    /// What the answer has said it took, and what went by. An opaque body tells it at its end, if
+    /// it is JSON in the clear.
     pub fn usage(&self) -> Usage {
-        self.told()
-            .map_or_else(Usage::default, |told| told.usage(self.dialect))
+        match &self.body {
+            Body::Opaque(document) => document.usage(self.dialect),
+            _ => self
+                .told()
+                .map_or_else(Usage::default, |told| told.usage(self.dialect)),
+        }
     }
 
     /// Whether content has come: text, reasoning, a tool call, audio, an image, a refusal. A ping,
     /// a role alone, an empty delta, a comment or an error is none, nor is what opens an answer
-    /// (`message_start`, `response.created`).
+    /// (`message_start`, `response.created`). Never told of an opaque body.
     pub fn has_content(&self) -> bool {
         self.told()
             .is_some_and(|told| told.has_content(self.dialect))
@@ -109,14 +115,17 @@ impl Watcher {
     /// The model that the answer says it comes from: the first one named, as it is written in the
     /// JSON, its first 256 bytes.
     pub fn model(&self) -> Option<&str> {
-        self.told()?.model()
+        match &self.body {
+            Body::Opaque(document) => document.model(self.dialect),
+            _ => self.told()?.model(),
+        }
     }
 
     fn told(&self) -> Option<&Told> {
         match &self.body {
             Body::Events(_, lines) => Some(lines.told()),
             Body::Lines(lines) => Some(lines.told()),
-            Body::PlainEvents(_) | Body::Opaque => None,
+            Body::PlainEvents(_) | Body::Opaque(_) => None,
         }
     }
 
@@ -130,7 +139,7 @@ impl Watcher {
         match &self.body {
             Body::Events(..) | Body::PlainEvents(_) => BodyKind::Sse,
             Body::Lines(_) => BodyKind::Ndjson,
-            Body::Opaque => BodyKind::Opaque,
+            Body::Opaque(_) => BodyKind::Opaque,
         }
     }
 }
