@@ -9,7 +9,7 @@ use std::sync::LazyLock;
 
 use memchr::memmem::Finder;
 
-use super::members::{Members, Needle, Value, behind_key, compact_len};
+use super::members::{Members, Needle, Value, after_comma, behind_key, compact_len};
 use crate::config::Dialect;
 
 /// What a document carries.
@@ -21,6 +21,8 @@ pub(super) struct Sight {
     pub(super) new: bool,
     /// Bytes of new text, as written in the JSON string.
     pub(super) text: u64,
+    /// Whether the document is a delta by its type, and carries nothing else.
+    pub(super) delta: bool,
 }
 
 impl Sight {
@@ -28,6 +30,7 @@ impl Sight {
         self.content |= other.content;
         self.new |= other.new;
         self.text += other.text;
+        self.delta |= other.delta;
     }
 
     /// Content that is no text.
@@ -35,6 +38,7 @@ impl Sight {
         content: true,
         new: true,
         text: 0,
+        delta: false,
     };
 
     fn text(bytes: u64) -> Self {
@@ -42,6 +46,7 @@ impl Sight {
             content: bytes > 0,
             new: bytes > 0,
             text: bytes,
+            delta: false,
         }
     }
 
@@ -91,7 +96,7 @@ static MESSAGE: Needle = LazyLock::new(|| Finder::new(b"\"message\""));
 static TEXT: Needle = LazyLock::new(|| Finder::new(b"\"text\""));
 static PARTS: Needle = LazyLock::new(|| Finder::new(b"\"parts\""));
 
-/// The value behind `key`, where it is of the kind that begins with `first`.
+/// The values behind `key` of the kind that begins with `first`; nested ones are left open.
 fn values<'a>(
     key: &'static Needle,
     first: u8,
@@ -99,7 +104,7 @@ fn values<'a>(
 ) -> impl Iterator<Item = Value<'a>> {
     behind_key(key, document)
         .filter(move |behind| behind.first() == Some(&first))
-        .filter_map(|behind| Some(Value::read(behind)?.0))
+        .filter_map(Value::open)
 }
 
 /// `{"choices":[{"delta":{…}}]}`. Only where there is no delta at all, the whole `message`, which
@@ -183,12 +188,13 @@ fn completion(document: &[u8]) -> Sight {
 fn response_event(document: &[u8]) -> Sight {
     let kind = kind(document);
     if kind.ends_with(b".delta") {
-        let delta = values(&DELTA, b'"', document).next();
-        return match delta {
-            Some(delta) if kind.ends_with(b"audio.delta") => Sight::thing_if(!delta.is_empty()),
-            Some(delta) => Sight::text(length(delta)),
-            None => Sight::default(),
-        };
+        let text = values(&DELTA, b'"', document).next().map_or(0, length);
+        let mut sight = Sight::text(text);
+        if kind.ends_with(b"audio.delta") {
+            sight.text = 0;
+        }
+        sight.delta = true;
+        return sight;
     }
     let member = |name: &[u8]| {
         let found = Members::of(document).find(|(key, _)| *key == name);
@@ -229,13 +235,11 @@ fn is_call(item: Value<'_>) -> bool {
 fn messages_event(document: &[u8]) -> Sight {
     match kind(document) {
         b"content_block_delta" => {
-            let deltas = values(&DELTA, b'{', document);
-            let mut sight = Sight::default();
-            for (key, value) in deltas.flat_map(Value::members) {
-                if is_text_key(key) {
-                    sight.add(Sight::text(length(value)));
-                }
-            }
+            let delta = values(&DELTA, b'{', document).next();
+            let members = delta.into_iter().flat_map(Value::members);
+            let texts = members.filter(|(key, _)| is_text_key(key));
+            let mut sight = Sight::text(texts.map(|(_, value)| length(value)).sum());
+            sight.delta = true;
             sight
         }
         b"content_block_start" => {
@@ -272,20 +276,31 @@ fn block(value: Value<'_>) -> Sight {
 /// `{"candidates":[{"content":{"parts":[…]}}]}`, at whatever depth: Code Assist wraps it.
 fn gemini(document: &[u8]) -> Sight {
     let mut sight = Sight::default();
-    for part in values(&PARTS, b'[', document).flat_map(Value::elements) {
-        for (key, value) in part.members() {
-            match key {
-                b"text" => sight.add(Sight::text(length(value))),
-                b"inlineData" | b"fileData" => sight.add(Sight::thing_if(!value.is_empty())),
-                b"functionCall" | b"executableCode" | b"codeExecutionResult" => {
-                    sight.add(Sight::thing_if(!value.is_empty()));
-                    sight.text += written(value);
-                }
-                _ => {}
-            }
+    for mut rest in behind_key(&PARTS, document) {
+        // Part by part, each walked through once.
+        rest = rest.strip_prefix(b"[").unwrap_or_default();
+        while !rest.is_empty() {
+            let mut part = Members::of(after_comma(rest));
+            part.by_ref()
+                .for_each(|(key, value)| sight.add(gemini_member(key, value)));
+            rest = part.behind();
         }
     }
     sight
+}
+
+fn gemini_member(key: &[u8], value: Value<'_>) -> Sight {
+    match key {
+        b"text" => Sight::text(length(value)),
+        b"inlineData" | b"fileData" => Sight::thing_if(!value.is_empty()),
+        b"functionCall" | b"executableCode" | b"codeExecutionResult" if !value.is_empty() => {
+            Sight {
+                text: written(value),
+                ..Sight::THING
+            }
+        }
+        _ => Sight::default(),
+    }
 }
 
 /// The bytes of a call's arguments, or of code.

@@ -5,7 +5,9 @@ use crate::config::Dialect;
 
 /// Text of so many bytes; 0 for content that is no text; none for no content.
 fn sight(dialect: Dialect, document: &str) -> Option<u64> {
-    let Sight { content, new, text } = in_event(dialect, document.as_bytes());
+    let Sight {
+        content, new, text, ..
+    } = in_event(dialect, document.as_bytes());
     assert_eq!(content, new, "{document}");
     assert!(content || text == 0, "{document}");
     content.then_some(text)

@@ -53,6 +53,16 @@ impl<'a> Value<'a> {
         }
     }
 
+    /// The same where the end of an object or a list is not looked for, but left to whoever walks
+    /// through it: it is given with all that stands behind it.
+    pub(super) fn open(bytes: &'a [u8]) -> Option<Self> {
+        match bytes.first()? {
+            b'{' => Some(Self::Object(bytes)),
+            b'[' => Some(Self::List(bytes)),
+            _ => Self::read(bytes).map(|(value, _)| value),
+        }
+    }
+
     /// A number that is not negative; a fraction is cut off.
     pub(super) fn number(self) -> Option<u64> {
         let Self::Word(word) = self else {
@@ -110,6 +120,12 @@ impl<'a> Members<'a> {
         Self {
             rest: bytes.strip_prefix(b"{").unwrap_or_default(),
         }
+    }
+
+    /// What stands behind the object, once its members are through.
+    pub(super) fn behind(&self) -> &'a [u8] {
+        let end = self.rest.trim_ascii_start();
+        end.strip_prefix(b"}").unwrap_or_default()
     }
 }
 
@@ -216,7 +232,8 @@ fn text_end(bytes: &[u8]) -> Option<usize> {
     }
 }
 
-fn after_comma(bytes: &[u8]) -> &[u8] {
+/// What stands behind a comma, if there is one, and blanks.
+pub(super) fn after_comma(bytes: &[u8]) -> &[u8] {
     let bytes = bytes.trim_ascii_start();
     bytes
         .strip_prefix(b",")

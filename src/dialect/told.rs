@@ -168,8 +168,10 @@ impl Told {
         self.content |= sight.content;
         self.deltas += u64::from(sight.new);
         self.text_bytes += sight.text;
-        if Counts::may_be_in(dialect, document) {
-            self.rare().counts.read(dialect, document);
+        if !sight.delta
+            && let Some(counts) = Counts::of(dialect, document)
+        {
+            self.rare().counts.overlay(counts);
         }
         if self.looked < MODEL_LOOKS {
             self.look_for_model(dialect, document.head);
@@ -232,10 +234,12 @@ pub(super) fn model_in(dialect: Dialect, document: &[u8]) -> Option<&str> {
         &MODEL
     };
     let values = behind_key(key, document).filter_map(Value::read);
-    let name = values.map(|(value, _)| value).find_map(|value| match value {
-        Value::Text(name) if !name.is_empty() => std::str::from_utf8(name).ok(),
-        _ => None,
-    })?;
+    let name = values
+        .map(|(value, _)| value)
+        .find_map(|value| match value {
+            Value::Text(name) if !name.is_empty() => std::str::from_utf8(name).ok(),
+            _ => None,
+        })?;
     Some(&name[..name.floor_char_boundary(MODEL_LIMIT)])
 }
 

@@ -65,8 +65,7 @@ pub(super) fn in_extract(dialect: Dialect, document: Extract<'_>) -> Usage {
     if !matches!(document.head.first(), Some(b'{' | b'[')) {
         return Usage::default();
     }
-    let mut counts = Counts::default();
-    counts.read(dialect, document);
+    let counts = Counts::of(dialect, document).unwrap_or_default();
     counts.usage(content::in_document(dialect, document.head))
 }
 
@@ -91,47 +90,25 @@ static USAGE_METADATA: Needle = LazyLock::new(|| Finder::new(b"\"usageMetadata\"
 static EVAL_COUNT: Needle = LazyLock::new(|| Finder::new(b"\"eval_count\""));
 
 impl Counts {
-    /// Whether a document may report something: a search at most, for what nearly none does.
-    pub(super) fn may_be_in(dialect: Dialect, document: Extract<'_>) -> bool {
-        let found = |key: &'static Needle, first: u8| {
-            let live = |part| behind_key(key, part).any(|behind| behind.first() == Some(&first));
-            live(document.head) || live(document.tail)
-        };
-        match dialect {
-            Dialect::OpenaiChat | Dialect::OpenaiText => found(&USAGE, b'{'),
-            Dialect::OpenaiResponses => {
-                !content::kind(document.head).ends_with(b".delta") && found(&USAGE, b'{')
-            }
-            Dialect::AnthropicMessages => {
-                let kind = content::kind(document.head);
-                !kind.starts_with(b"content_block") && found(&USAGE, b'{')
-            }
-            Dialect::Gemini => found(&USAGE_METADATA, b'{'),
-            Dialect::Ollama => EVAL_COUNT.find(document.head).is_some(),
-            Dialect::Plain | Dialect::Bedrock => false,
-        }
-    }
-
-    /// Takes what a document reports.
-    pub(super) fn read(&mut self, dialect: Dialect, document: Extract<'_>) {
+    /// What a document reports, if anything: nearly all are dismissed by a search.
+    pub(super) fn of(dialect: Dialect, document: Extract<'_>) -> Option<Self> {
         match dialect {
             Dialect::OpenaiChat | Dialect::OpenaiText | Dialect::OpenaiResponses => {
-                self.objects(document, &USAGE, openai);
+                Self::objects(document, &USAGE, openai)
             }
             Dialect::AnthropicMessages => {
-                let before = self.output;
-                self.objects(document, &USAGE, messages);
+                let mut told = Self::objects(document, &USAGE, messages)?;
                 if content::kind(document.head) == b"message_start" {
-                    self.output = before;
+                    told.output = None;
                 }
+                Some(told)
             }
-            Dialect::Gemini => self.objects(document, &USAGE_METADATA, gemini),
+            Dialect::Gemini => Self::objects(document, &USAGE_METADATA, gemini),
             Dialect::Ollama => {
-                let mut told = Self::default();
-                Members::of(document.head).for_each(|(key, value)| ollama(&mut told, key, value));
-                self.overlay(told);
+                EVAL_COUNT.find(document.head)?;
+                Some(Self::members(document.head, ollama))
             }
-            Dialect::Plain | Dialect::Bedrock => {}
+            Dialect::Plain | Dialect::Bedrock => None,
         }
     }
 
@@ -152,7 +129,7 @@ impl Counts {
 
     /// Takes what was told later: the figures of the prompt, and those of the answer, unless they
     /// are all zero and would take back what was told before.
-    fn overlay(&mut self, told: Self) {
+    pub(super) fn overlay(&mut self, told: Self) {
         self.cached_aside |= told.cached_aside;
         let prompt = [
             (&mut self.input, told.input),
@@ -168,24 +145,30 @@ impl Counts {
         overlay(answer);
     }
 
-    /// Reads the object behind `key`, the first one that has figures: a tool's own `usage` has none, and
+    /// The object behind `key`, the first one that has figures: a tool's own `usage` has none, and
     /// Groq puts those of each model behind the sum of them. Of Gemini's all are read: a whole
     /// answer may be a list of what would be events, with running figures in each.
-    fn objects(&mut self, document: Extract<'_>, key: &'static Needle, take: Take) {
+    fn objects(document: Extract<'_>, key: &'static Needle, take: Take) -> Option<Self> {
+        let mut all: Option<Self> = None;
         for part in [document.head, document.tail] {
             for object in behind_key(key, part).filter(|behind| behind.starts_with(b"{")) {
-                let mut told = Self::default();
-                for (key, value) in Members::of(object) {
-                    take(&mut told, key, value);
+                let told = Self::members(object, take);
+                if told.input.or(told.output).or(told.aside).is_none() {
+                    continue;
                 }
-                if told.input.or(told.output).or(told.aside).is_some() {
-                    self.overlay(told);
-                    if key.needle() == USAGE.needle() {
-                        return;
-                    }
+                all.get_or_insert_default().overlay(told);
+                if key.needle() == USAGE.needle() {
+                    return all;
                 }
             }
         }
+        all
+    }
+
+    fn members(object: &[u8], take: Take) -> Self {
+        let mut told = Self::default();
+        Members::of(object).for_each(|(key, value)| take(&mut told, key, value));
+        told
     }
 }
 
