@@ -8,12 +8,12 @@ use std::future::poll_fn;
 use std::time::{Duration, SystemTime};
 
 use bytes::{Bytes, BytesMut};
-use http::StatusCode;
+use http::{HeaderMap, StatusCode};
 use tokio::time::{Instant, timeout_at};
 
 use crate::config::{Dialect, ResolvedClocks, Trouble};
 use crate::dialect::{BodyKind, Marker, Watcher, body_kind};
-use crate::dialect::{retry_after, trouble, trouble_in_event, wants_body};
+use crate::dialect::{retry_after, retry_delay, trouble, trouble_in_event, wants_body};
 use crate::upstream::{Answer, Piece, Reason};
 
 /// Largest body of an error that is read for its reason, in bytes.
@@ -91,10 +91,15 @@ pub(super) async fn judge(
         None => Ok(answer),
         Some(trouble) => Err(Bad {
             trouble,
-            rest: retry_after(headers, SystemTime::now()),
+            rest: rest(headers, body.as_deref()),
             what: What::Answer(Box::new(answer)),
         }),
     }
+}
+
+/// How long the upstream wants to be left alone, from its fields or its body.
+fn rest(headers: &HeaderMap, body: Option<&[u8]>) -> Option<Duration> {
+    retry_after(headers, SystemTime::now()).or_else(|| retry_delay(body?))
 }
 
 /// The body of an error, if it is small and comes soon; it stays to be read.
@@ -158,10 +163,10 @@ async fn hold(
             None => {}
         }
         let over = answer.body.is_over() || answer.body.end().is_some();
-        if watcher.marker() == Marker::Failed && !has_content(&watcher) {
+        if watcher.marker() == Marker::Failed && !watcher.has_content() {
             answer.body.put_back(held.into_bytes());
             return Err(Bad {
-                trouble: trouble_in_event(dialect, b""),
+                trouble: trouble_in_event(dialect, watcher.error().unwrap_or_default()),
                 rest: None,
                 what: What::Answer(Box::new(answer)),
             });
@@ -177,7 +182,7 @@ fn counts(watcher: &Watcher, until: Until) -> bool {
     match until {
         Until::Head => true,
         Until::Event => watcher.events() > 0,
-        Until::Content => has_content(watcher) || watcher.marker() != Marker::None,
+        Until::Content => watcher.has_content() || watcher.marker() != Marker::None,
     }
 }
 
@@ -220,8 +225,4 @@ impl Held {
     fn into_bytes(self) -> Bytes {
         self.first.unwrap_or_else(|| self.more.freeze())
     }
-}
-
-fn has_content(watcher: &Watcher) -> bool {
-    watcher.events() > 1
 }
