@@ -127,20 +127,20 @@ class Read:
         return [choice["finish_reason"] for choice in choices if choice.get("finish_reason")]
 
 
-def read_chat(url: str, *, model: str = MODEL) -> Read:
+_BODY = {
+    "model": MODEL,
+    "messages": [{"role": "user", "content": "Hello"}],
+    "stream": True,
+    "stream_options": {"include_usage": True},
+}
+
+
+def read_chat(url: str, *, body: bytes = json.dumps(_BODY).encode()) -> Read:
     """Streams a chat completion without any SDK."""
     address = urllib.parse.urlsplit(url)
     connection = http.client.HTTPConnection(address.hostname or "", address.port, timeout=PATIENCE)
-    body = {
-        "model": model,
-        "messages": [{"role": "user", "content": "Hello"}],
-        "stream": True,
-        "stream_options": {"include_usage": True},
-    }
     try:
-        connection.request(
-            "POST", "/v1/chat/completions", json.dumps(body).encode(), {"Content-Type": "application/json"}
-        )
+        connection.request("POST", "/v1/chat/completions", body, {"Content-Type": "application/json"})
         answer = connection.getresponse()
         got, whole = b"", True
         try:
