@@ -22,17 +22,16 @@ const ERROR_ANSWER: u64 = 64 * 1024;
 /// The answer for the client to an answer of an upstream.
 pub(super) async fn answer(
     context: Context,
-    reached: Reached,
+    mut reached: Reached,
     mut record: Box<Record>,
 ) -> Response<Body> {
+    record.adopt(&context.route, &mut reached);
     let Reached {
         asked,
         entry,
         clocks,
+        ..
     } = reached;
-    record.enter(&context.route, entry);
-    record.socket().limit_stall(clocks.stall);
-    record.endpoint = Some(asked.endpoint.name.clone());
     let mut status = asked.answer.head.status;
     let mut headers = asked.answer.head.headers;
     let mut body = asked.answer.body;

@@ -58,7 +58,7 @@ impl Body {
             .filter(|_| kind == BodyKind::Sse);
         let mut clock = SilenceClock::new(heartbeat, clocks.idle);
         if let Some(limit) = clocks.first_event.filter(|_| kind != BodyKind::Opaque) {
-            clock.limit_first_event(record.started(), limit);
+            clock.limit_first_event(record.attempted(), limit);
         }
         if let Some(limit) = clocks.total {
             clock.limit_total(record.started(), limit);

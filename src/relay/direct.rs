@@ -20,6 +20,8 @@ use crate::dialect::{
 };
 use crate::upstream::{BodyEnd, Piece, Reason, UploadFault};
 
+/// Limits of the gateway that no endpoint is to blame for.
+const OURS: [&str; 2] = ["gateway_stopping", "total_timeout"];
 /// UTF-8's byte order mark; it means something only at the very start of a stream.
 const BOM: &[u8] = b"\xEF\xBB\xBF";
 
@@ -242,17 +244,10 @@ impl Direct {
 
     fn arrived(&mut self, arrival: Arrival) -> Option<Frame<Bytes>> {
         match arrival {
-            Arrival::Stream {
-                body,
-                endpoint,
-                entry,
-                clocks,
-            } => {
-                self.clock.begin_idle(clocks.idle);
-                self.record.socket().limit_stall(clocks.stall);
-                self.record.endpoint = Some(endpoint);
-                self.record.move_to(entry);
-                self.source = Source::Answer(body);
+            Arrival::Stream(mut reached) => {
+                self.clock.begin_idle(reached.clocks.idle);
+                self.record.move_to(&mut reached);
+                self.source = Source::Answer(reached.asked.answer.body);
                 None
             }
             Arrival::Unfit {
@@ -260,7 +255,9 @@ impl Direct {
                 code,
                 message,
                 detail,
+                trail,
             } => {
+                self.record.trail = trail;
                 let verdict = judge(TransportEnd::Cut, &self.watcher);
                 let event = self.finish(verdict, status, code, || message);
                 if let Some(detail) = detail {
@@ -289,6 +286,10 @@ impl Direct {
         message: impl FnOnce() -> String,
     ) -> Option<Frame<Bytes>> {
         let verdict = judge(TransportEnd::Cut, &self.watcher);
+        if OURS.contains(&code) {
+            // Neither is the endpoint's doing.
+            self.record.turn = None;
+        }
         self.finish(verdict, 504, code, message)
     }
 

@@ -64,8 +64,8 @@ pub(super) async fn attempt(
     let home = Home {
         pool: ask.pool.clone(),
         endpoint: endpoint.number,
-        room: group.pool_idle,
-        keep: group.pool_keep,
+        room: group.config.pool_idle,
+        keep: group.config.pool_keep,
     };
     if let (Some(connection), Some(body)) = (reused, kept) {
         match send(connection, ask.request, endpoint, Upload::Kept(body)).await {
@@ -89,7 +89,7 @@ async fn open(
     limit: Option<Duration>,
 ) -> Result<Connection, Reason> {
     let tls = group.tls.clone().zip(endpoint.server_name.clone());
-    let opening = connect(&endpoint.place, tls.as_ref());
+    let opening = connect(&endpoint.place, group.config.lookup, tls.as_ref());
     let transport = match limit {
         Some(limit) => timeout(limit, opening)
             .await

@@ -15,6 +15,7 @@ use tokio::task::JoinSet;
 use tokio_rustls::TlsConnector;
 
 use super::fault::Reason;
+use super::lookup::Lookup;
 use super::transport::Transport;
 
 /// How long an address may take before the next one is tried beside it (RFC 8305 §5).
@@ -25,12 +26,14 @@ const KEEPALIVE: Duration = Duration::from_secs(30);
 /// Where an endpoint is reached.
 #[derive(Debug, Clone)]
 pub enum Place {
-    /// By name, looked up for each new connection.
+    /// By name, whose addresses are kept for a while.
     Name {
         /// Host name or address.
         host: Arc<str>,
         /// Port.
         port: u16,
+        /// The addresses.
+        lookup: Lookup,
     },
     /// At an address that is known.
     Address(SocketAddr),
@@ -99,18 +102,20 @@ fn own_authorities(file: &Path, roots: &mut RootCertStore) -> Result<(), TlsFaul
     Ok(())
 }
 
-/// A new connection to `place`, with TLS for `name` where `tls` is given.
+/// A new connection to `place`, with TLS for `name` where `tls` is given. Addresses that were looked up are used
+/// for `keep` before they are looked up again.
 ///
 /// # Errors
 ///
 /// A [`Reason`] for which [`Reason::before_request`] is true. The caller sets the limit in time.
 pub async fn connect(
     place: &Place,
+    keep: Duration,
     tls: Option<&(TlsConnector, ServerName<'static>)>,
 ) -> Result<Transport, Reason> {
     let addresses = match place {
         Place::Address(address) => vec![*address],
-        Place::Name { host, port } => look_up(host, *port).await?,
+        Place::Name { host, port, lookup } => lookup.addresses(host, *port, keep).await?.to_vec(),
     };
     let tcp = first_of(addresses).await.map_err(Reason::Connect)?;
     prepare(&tcp).map_err(Reason::Connect)?;
@@ -122,23 +127,6 @@ pub async fn connect(
         .await
         .map_err(Reason::Connect)?;
     Ok(Transport::Tls(Box::new(tls)))
-}
-
-async fn look_up(host: &str, port: u16) -> Result<Vec<SocketAddr>, Reason> {
-    if let Ok(address) = host.parse() {
-        return Ok(vec![SocketAddr::new(address, port)]);
-    }
-    let found: Vec<_> = tokio::net::lookup_host((host, port))
-        .await
-        .map_err(Reason::Resolve)?
-        .collect();
-    if found.is_empty() {
-        return Err(Reason::Resolve(io::Error::new(
-            io::ErrorKind::NotFound,
-            "no address",
-        )));
-    }
-    Ok(found)
 }
 
 /// The first address that answers; each further one is tried when the one before failed, or beside

@@ -31,6 +31,9 @@ pub enum Reason {
     /// The first-byte clock ran out before the head of the answer was whole.
     #[error("no answer within {0:?}")]
     FirstByteTimeout(Duration),
+    /// The first-event clock ran out before the answer's first event was whole.
+    #[error("no event within {0:?}")]
+    FirstEventTimeout(Duration),
     /// The connection ended before the head of the answer was whole.
     #[error("the connection closed before an answer came")]
     Closed,
@@ -76,6 +79,9 @@ impl Reason {
 
     /// Whether a clock ran out.
     pub fn is_timeout(&self) -> bool {
-        matches!(self, Self::ConnectTimeout(_) | Self::FirstByteTimeout(_))
+        matches!(
+            self,
+            Self::ConnectTimeout(_) | Self::FirstByteTimeout(_) | Self::FirstEventTimeout(_)
+        )
     }
 }

@@ -1,0 +1,1 @@
+//! How long failed answers ask to wait.
