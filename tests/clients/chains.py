@@ -83,7 +83,8 @@ def requests_logged(gateway: Gateway, count: int = 1) -> list[dict[str, Any]]:
 
     def lines() -> list[dict[str, Any]] | None:
         logged = gateway.program.log.read_text(errors="replace").splitlines()
-        found = [line for text in logged if text.startswith("{") and (line := _access(json.loads(text)))]
+        whole = [json.loads(text) for text in logged if text.startswith("{") and text.endswith("}")]
+        found = [line for line in whole if line["message"] == "request"]
         return found if len(found) >= count else None
 
     return until(lines, f"{count} lines of the access log")
@@ -91,11 +92,5 @@ def requests_logged(gateway: Gateway, count: int = 1) -> list[dict[str, Any]]:
 
 def must_rest(gateway: Gateway) -> None:
     """Waits until the gateway serves nobody any more: nothing of a request was left behind."""
-    until(lambda: total(gateway, "deltaway_requests_in_flight") == 0, "no request in flight")
-
-
-def _access(line: dict[str, Any]) -> dict[str, Any] | None:
-    """The members of a line, if it is one of the access log."""
-    if line.get("target") != "deltaway::access":
-        return None
-    return {**line, **line.get("fields", {})}
+    name = "deltaway_requests_in_flight"
+    until(lambda: [sample.value for sample in samples(gateway) if sample.name == name] == [0], "no request in flight")
