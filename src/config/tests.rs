@@ -10,9 +10,11 @@ use std::sync::Arc;
 use super::*;
 
 mod bad;
+mod bad_failures;
 mod bad_routes;
 mod bad_streams;
 mod good;
+mod good_failures;
 mod good_streams;
 mod shipped;
 mod tokens;

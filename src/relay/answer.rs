@@ -9,6 +9,7 @@ use http::{HeaderMap, Method, Response, StatusCode};
 use super::body::Body;
 use super::context::{Context, Reached};
 use super::head::{essence, prepare};
+use super::incoming::Incoming;
 use super::record::{Outcome, Record};
 use super::source::Source;
 use crate::config::Dialect;
@@ -26,23 +27,19 @@ pub(super) async fn answer(
     mut record: Box<Record>,
 ) -> Response<Body> {
     record.adopt(&context.route, &mut reached);
-    let Reached {
-        asked,
-        entry,
-        clocks,
-        ..
-    } = reached;
-    let mut status = asked.answer.head.status;
-    let mut headers = asked.answer.head.headers;
-    let mut body = asked.answer.body;
+    let (entry, clocks) = (reached.entry, reached.clocks);
+    let mut status = reached.asked.answer.head.status;
+    let version = reached.asked.answer.head.version;
+    let mut headers = std::mem::take(&mut reached.asked.answer.head.headers);
+    let body = &mut reached.asked.answer.body;
     let kind = body_kind(&headers);
     let mut whole = None;
     if body.is_over() && (kind == BodyKind::Opaque || is_bodiless(&context, status)) {
         // Nothing will be polled, and so nothing would tell the end.
         record.outcome = Outcome::Ended(Ending::Complete);
         whole = Some(Bytes::new());
-    } else if status == StatusCode::OK && is_small_json(&context, &headers, &body) {
-        whole = first_if_whole(&mut body, clocks.idle).await;
+    } else if status == StatusCode::OK && is_small_json(&context, &headers, body) {
+        whole = first_if_whole(body, clocks.idle).await;
         if whole
             .as_ref()
             .is_some_and(|bytes| is_error_answer(context.dialect, bytes))
@@ -56,7 +53,7 @@ pub(super) async fn answer(
     if let Some(credential) = &context.route.chain[entry].upstream.credential {
         credentials::conceal(credential, &mut headers);
     }
-    forwarded::via(&mut headers, asked.answer.head.version);
+    forwarded::via(&mut headers, version);
     prepare(&mut headers, &context, (status, kind), &record);
     record.status = Some(status);
     let body = match whole {
@@ -70,7 +67,7 @@ pub(super) async fn answer(
             if let Some(begun) = begun {
                 body.put_back(begun);
             }
-            Body::relayed(&context, &clocks, Source::Answer(body), kind, record)
+            Body::relayed(&context, &clocks, Source::Answer(Incoming::of(reached)), kind, record)
         }
     };
     let mut response = Response::new(body);

@@ -10,6 +10,7 @@ use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Frame, SizeHint};
 
+use super::incoming::Incoming;
 use super::parting::Parting;
 use super::record::{Outcome, Record};
 use super::source::{Arrival, Source};
@@ -138,12 +139,16 @@ impl Direct {
             Poll::Pending => return Poll::Pending,
             Poll::Ready(piece) => piece,
         };
+        let end = body.end();
+        if let Some(handover) = body.handover() {
+            self.record.hand_over(handover);
+        }
         Poll::Ready(match piece {
             Some(Ok(Piece::Data(data))) => self.pass(data),
             Some(Ok(Piece::Trailers(trailers))) => self.close_with(trailers),
             Some(Err(reason)) => self.cut(reason),
             None => {
-                let end = match body.end() {
+                let end = match end {
                     Some(BodyEnd::Framed) => TransportEnd::Framed,
                     Some(BodyEnd::Closed) => TransportEnd::Closed,
                     None => TransportEnd::Cut,
@@ -245,9 +250,11 @@ impl Direct {
     fn arrived(&mut self, arrival: Arrival) -> Option<Frame<Bytes>> {
         match arrival {
             Arrival::Stream(mut reached) => {
-                self.clock.begin_idle(reached.clocks.idle);
                 self.record.move_to(&mut reached);
-                self.source = Source::Answer(reached.asked.answer.body);
+                let idle = reached.clocks.idle;
+                let incoming = Incoming::of(*reached);
+                self.clock.begin_idle(idle.filter(|_| !incoming.keeps_time()));
+                self.source = Source::Answer(incoming);
                 None
             }
             Arrival::Unfit {

@@ -8,6 +8,7 @@ use http::{HeaderValue, Method, StatusCode, Version};
 
 use super::attempts::Trail;
 use super::context::Reached;
+use super::incoming::Handover;
 use super::plane::{Entry, LiveRoute};
 use crate::delivery::Socket;
 use crate::dialect::Ending;
@@ -158,7 +159,10 @@ impl Record {
         self.enter(route, reached.entry);
         self.endpoint = Some(reached.asked.endpoint.name.clone());
         self.attempted = reached.began;
-        self.turn = reached.turn.take();
+        // An answer that is continued judges each of its backends by itself.
+        if reached.question.is_none() {
+            self.turn = reached.turn.take();
+        }
         self.trail.join(std::mem::take(&mut reached.trail));
         self.socket.limit_stall(reached.clocks.stall);
     }
@@ -167,6 +171,15 @@ impl Record {
     pub(super) fn move_to(&mut self, reached: &mut Reached) {
         if let Some((route, _)) = self.entry.take() {
             self.adopt(&route, reached);
+        }
+    }
+
+    /// Another backend goes on with the answer.
+    pub(super) fn hand_over(&mut self, handover: Handover) {
+        self.trail.note(&handover.from, handover.word);
+        self.endpoint = Some(handover.endpoint);
+        if let Some((_, entry)) = &mut self.entry {
+            *entry = handover.entry;
         }
     }
 

@@ -208,7 +208,7 @@ impl Refusal {
                 "upstream_closed",
                 "closed the connection before it answered".to_owned(),
             ),
-            Reason::Io(_) => ("upstream_failed", "broke off before it answered".to_owned()),
+            Reason::Io(_) | Reason::Silence(_) | Reason::NotContinued(_) => ("upstream_failed", "broke off before it answered".to_owned()),
             Reason::Head(_) | Reason::Framing(_) => (
                 "upstream_malformed",
                 "answered what is not acceptable HTTP/1".to_owned(),

@@ -4,12 +4,12 @@ use std::pin::Pin;
 
 use super::attempts::Trail;
 use super::context::Reached;
-use crate::upstream::AnswerBody;
+use super::incoming::Incoming;
 
 /// Where the bytes come from.
 pub(super) enum Source {
     /// An answer that is there.
-    Answer(Box<AnswerBody>),
+    Answer(Incoming),
     /// An answer whose head is still waited for, though ours was sent.
     Awaited(Awaited),
 }

@@ -49,6 +49,12 @@ pub enum Reason {
     /// The answer's body ended before its framing said so.
     #[error("the answer was cut short")]
     Cut,
+    /// The answer paused for longer than the idle clock allows, and was to be continued.
+    #[error("nothing came for {0:?}")]
+    Silence(Duration),
+    /// The answer was cut, and nobody can go on with it.
+    #[error("{0}")]
+    NotContinued(&'static str),
     /// The request's own body failed; the endpoint is not to blame.
     #[error("the request body failed: {0}")]
     Upload(#[from] UploadFault),

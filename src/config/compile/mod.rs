@@ -7,6 +7,7 @@
 mod callers;
 mod cors;
 mod endpoint;
+mod failures;
 mod guard;
 mod headers;
 mod needs;

@@ -3,10 +3,13 @@
 
 use http::Method;
 
+use super::failures;
 use super::streams::wrong;
 use crate::config::faults::{Gathered, Malformed};
 use crate::config::keys::{self, Key};
-use crate::config::values::{Dialect, DialectChoice, Hub, Limit, Route, Segment, TopicPiece};
+use crate::config::values::{
+    Dialect, DialectChoice, Hub, Limit, Route, Segment, TellUsage, TopicPiece,
+};
 use crate::config::written::{Section, Value};
 
 /// Gathers what `route` has without what it needs.
@@ -27,6 +30,7 @@ pub(super) fn check(route: &Route, section: &Section, gathered: &mut Gathered<'_
         methods(&leads, route, section, gathered);
     }
     without_one_another(route, section, gathered);
+    failures::needs(route, section, gathered);
 }
 
 /// Where the keys of a route lead, rightly or wrongly.
@@ -63,6 +67,11 @@ fn without_upstream(route: &Route, section: &Section, gathered: &mut Gathered<'_
             is_on(section, &keys::ROUTE_EARLY_HEAD),
         ),
         (&keys::ROUTE_DIALECT, spoken),
+        (&keys::ROUTE_RETRY, is_on(section, &keys::ROUTE_RETRY)),
+        (&keys::ROUTE_FAILURES, is_on(section, &keys::ROUTE_FAILURES)),
+        (&keys::ROUTE_HEDGE, is_on(section, &keys::ROUTE_HEDGE)),
+        (&keys::ROUTE_RESCUE, is_on(section, &keys::ROUTE_RESCUE)),
+        (&keys::ROUTE_USAGE, route.usage != TellUsage::No),
     ];
     for (key, written) in useless {
         if written {

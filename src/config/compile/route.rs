@@ -6,13 +6,11 @@ use super::callers::Callers;
 use super::headers::{self, Way};
 use super::tokens::{self, Issuers};
 use super::upstream::Upstreams;
-use super::{checked, clocks, cors, each, pattern, streams, template};
+use super::{checked, clocks, cors, each, failures, pattern, streams, template};
 use crate::config::faults::{Gathered, Malformed};
 use crate::config::keys::{self, DIALECTS, Key, root};
 use crate::config::nearest::did_you_mean;
-use crate::config::values::{
-    Allow, Dialect, DialectChoice, Matches, Remedies, Retry, Route, Target, TellUsage,
-};
+use crate::config::values::{Allow, Dialect, DialectChoice, Matches, Route, Target};
 use crate::config::written::{Node, Section, Value};
 
 /// What a route may refer to.
@@ -82,11 +80,11 @@ fn route(name: &str, section: &Section, names: &Names<'_>, gathered: &mut Gather
         early_head: section.limit(&keys::ROUTE_EARLY_HEAD).duration(),
         clocks: clocks(section.section(&keys::ROUTE_CLOCKS)),
         dialect: dialect(section.text(&keys::ROUTE_DIALECT)),
-        retry: Some(Retry::default()),
-        failures: Remedies::default(),
-        hedge: None,
-        rescue: false,
-        usage: TellUsage::default(),
+        retry: failures::retry(section, gathered),
+        failures: failures::remedies(section),
+        hedge: failures::hedge(section),
+        rescue: section.flag(&keys::ROUTE_RESCUE),
+        usage: failures::usage(section),
     }
 }
 
@@ -116,19 +114,20 @@ fn targets(section: &Section, names: &Names<'_>, gathered: &mut Gathered<'_>) ->
 }
 
 fn target(node: &Node, names: &Names<'_>, gathered: &mut Gathered<'_>) -> Option<Target> {
-    let (upstream, model) = match &node.value {
+    let (upstream, model, larger) = match &node.value {
         Value::Table(section) => (
             section.node(&keys::TARGET_UPSTREAM)?,
             section.node(&keys::TARGET_MODEL),
+            section.flag(&keys::TARGET_LARGER),
         ),
-        _ => (node, None),
+        _ => (node, None, false),
     };
     let model = model.and_then(|node| checked(node, model_name, gathered));
     let upstream = referred(upstream, names.upstreams, "upstream", gathered)?;
     Some(Target {
         upstream,
         model,
-        larger: false,
+        larger,
     })
 }
 

@@ -3,24 +3,21 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use http::header::HeaderValue;
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
 
-use super::{checked, clocks, headers, parsed};
+use super::{checked, clocks, failures, headers, parsed};
 use crate::config::faults::{Gathered, Malformed};
 use crate::config::keys::{
-    CREDENTIAL_BEARER, CREDENTIAL_HEADER, CREDENTIAL_QUERY, CREDENTIAL_VALUE, Key, POOL_IDLE,
-    POOL_KEEP, UPSTREAM_CA, UPSTREAM_CLOCKS, UPSTREAM_CREDENTIALS, UPSTREAM_ENDPOINTS,
-    UPSTREAM_POOL, UPSTREAM_URL, root,
+    CREDENTIAL_BEARER, CREDENTIAL_HEADER, CREDENTIAL_QUERY, CREDENTIAL_VALUE, ENDPOINT_URL,
+    ENDPOINT_WEIGHT, Key, POOL_IDLE, POOL_KEEP, UPSTREAM_CA, UPSTREAM_CLOCKS, UPSTREAM_CREDENTIALS,
+    UPSTREAM_ENDPOINTS, UPSTREAM_LOOKUP, UPSTREAM_POOL, UPSTREAM_URL, root,
 };
 use crate::config::secret::Secret;
-use crate::config::values::{
-    Balance, Credential, Eject, Endpoint, HttpVersion, Prefill, RetryBudget, Upstream, Weighted,
-};
-use crate::config::written::Section;
+use crate::config::values::{Credential, Endpoint, Upstream, Weighted};
+use crate::config::written::{Node, Section, Value};
 
 /// Every upstream by name; none where it is wrong, so that routes may still refer to it.
 pub(super) type Upstreams = BTreeMap<String, Option<Arc<Upstream>>>;
@@ -46,20 +43,14 @@ fn upstream(name: &str, section: &Section, gathered: &mut Gathered<'_>) -> Upstr
     let ca = ca(section, &endpoints, gathered);
     Upstream {
         name: name.into(),
-        endpoints: endpoints
-            .into_iter()
-            .map(|endpoint| Weighted {
-                endpoint,
-                weight: 1,
-            })
-            .collect(),
-        balance: Balance::default(),
-        http: HttpVersion::default(),
-        lookup: Duration::from_secs(30),
-        check: None,
-        eject: Some(Eject::default()),
-        retry_budget: RetryBudget::default(),
-        prefill: Prefill::default(),
+        endpoints,
+        balance: failures::balance(section, gathered),
+        http: failures::http(section),
+        lookup: section.duration(&UPSTREAM_LOOKUP),
+        check: failures::check(section, gathered),
+        eject: failures::eject(section, gathered),
+        retry_budget: failures::retry_budget(section),
+        prefill: failures::prefill(section),
         credential,
         ca,
         pool_idle: pool.count(&POOL_IDLE).unwrap_or_default(),
@@ -68,32 +59,47 @@ fn upstream(name: &str, section: &Section, gathered: &mut Gathered<'_>) -> Upstr
     }
 }
 
-fn endpoints(section: &Section, gathered: &mut Gathered<'_>) -> Vec<Endpoint> {
+fn endpoints(section: &Section, gathered: &mut Gathered<'_>) -> Vec<Weighted> {
     if let Some(node) = section.node(&UPSTREAM_URL) {
-        return parsed(node, gathered).into_iter().collect();
+        return weighted(node, gathered).into_iter().collect();
     }
     let nodes = section.list(&UPSTREAM_ENDPOINTS);
-    let mut endpoints: Vec<Endpoint> = Vec::with_capacity(nodes.len());
+    let mut endpoints: Vec<Weighted> = Vec::with_capacity(nodes.len());
     for node in nodes {
-        let Some(endpoint) = parsed(node, gathered) else {
+        let Some(weighted) = weighted(node, gathered) else {
             continue;
         };
-        if endpoint == Endpoint::Demo && nodes.len() > 1 {
+        let known = |other: &Weighted| other.endpoint == weighted.endpoint;
+        if weighted.endpoint == Endpoint::Demo && nodes.len() > 1 {
             let error = Malformed::new(
                 "stands beside other endpoints",
                 "give `builtin:demo` an upstream of its own",
             );
             gathered.wrong(node.at, &node.path, error);
-        } else if endpoints.contains(&endpoint) {
-            let error = Malformed::new("is there twice", "keep one: endpoints have equal shares");
+        } else if endpoints.iter().any(known) {
+            let help = "keep one: `{ url = …, weight = 2 }` gives it twice the share";
+            let error = Malformed::new("is there twice", help);
             gathered.wrong(node.at, &node.path, error);
         }
-        endpoints.push(endpoint);
+        endpoints.push(weighted);
     }
     endpoints
 }
 
-fn ca(section: &Section, endpoints: &[Endpoint], gathered: &mut Gathered<'_>) -> Option<PathBuf> {
+/// An endpoint, from its URL or from a table with its weight.
+fn weighted(node: &Node, gathered: &mut Gathered<'_>) -> Option<Weighted> {
+    let nothing = Section::default();
+    let (url, section) = match &node.value {
+        Value::Table(section) => (section.node(&ENDPOINT_URL)?, section),
+        _ => (node, &nothing),
+    };
+    Some(Weighted {
+        endpoint: parsed(url, gathered)?,
+        weight: failures::number(section, &ENDPOINT_WEIGHT),
+    })
+}
+
+fn ca(section: &Section, endpoints: &[Weighted], gathered: &mut Gathered<'_>) -> Option<PathBuf> {
     let file = section.file(&UPSTREAM_CA)?;
     let certificates: Result<Vec<_>, _> =
         CertificateDer::pem_slice_iter(file.text.as_bytes()).collect();
@@ -104,7 +110,7 @@ fn ca(section: &Section, endpoints: &[Endpoint], gathered: &mut Gathered<'_>) ->
         )
     } else if endpoints
         .iter()
-        .all(|endpoint| !matches!(endpoint, Endpoint::Url { tls: true, .. }))
+        .all(|weighted| !matches!(weighted.endpoint, Endpoint::Url { tls: true, .. }))
     {
         Malformed::new(
             "has no use: no endpoint is `https://`",

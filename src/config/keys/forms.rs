@@ -87,6 +87,20 @@ pub(in crate::config) static HEADER_VALUE: Form = Form {
     samples: (&["", "no-cache, no-store"], &["a\nb"]),
 };
 
+/// What a check asks for.
+pub(in crate::config) static CHECK_AT: Form = Form {
+    words: "a path such as `\"/health\"`",
+    pattern: r"/[^#]*",
+    samples: (&["/", "/health?full=1"], &["", "health", "/a#b"]),
+};
+
+/// What requests to one endpoint have in common.
+pub(in crate::config) static HASH_BY: Form = Form {
+    words: "`\"caller\"`, or the name of a header",
+    pattern: r"[!#$%&'*+.^_`|~0-9A-Za-z-]+",
+    samples: (&["caller", "x-session"], &["", "a b", "a:"]),
+};
+
 /// A query parameter's name.
 pub(in crate::config) static QUERY_NAME: Form = Form {
     words: "the name of a query parameter",

@@ -5,6 +5,7 @@
 //! an editor shows and what is printed in the reference are one constant.
 
 mod callers;
+mod failures;
 mod forms;
 mod routes;
 mod server;
@@ -15,6 +16,7 @@ mod upstreams;
 use std::time::Duration;
 
 pub(super) use callers::*;
+pub(super) use failures::*;
 pub(super) use forms::*;
 pub(super) use routes::*;
 pub(super) use server::*;

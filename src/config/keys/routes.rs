@@ -5,9 +5,9 @@ use std::time::Duration;
 use super::server::ANY_TIME;
 use super::streams::POLL;
 use super::{
-    CALLER_NAME, CLOCKS, Fallback, GREETING, HEADER_NAME, HEADER_VALUE, HOST, KEY_IN, Key, Kind,
-    METHOD, MODEL, MODEL_NAME, ORIGIN, PATH, RESUME, REWRITE, SHARE, TEXT, TOPIC_TEMPLATE, Table,
-    UPSTREAM_NAME, table,
+    CALLER_NAME, CLOCKS, FAILURES, Fallback, GREETING, HEADER_NAME, HEADER_VALUE, HOST, KEY_IN,
+    Key, Kind, METHOD, MODEL, MODEL_NAME, ORIGIN, PATH, RESUME, RETRY, REWRITE, SHARE, TEXT,
+    TOPIC_TEMPLATE, Table, UPSTREAM_NAME, USAGE, table,
 };
 use crate::config::values::Limit;
 
@@ -56,9 +56,9 @@ table! {
          body is held: see `model_within`. A name over 256 bytes is answered 400.");
     ROUTE_TO = ("to", Kind::OneOrMore(&Kind::TextOrTable(&UPSTREAM_NAME, &TARGET)),
         Fallback::Absent("–"),
-        "The upstream, or several in order of preference: the next is asked only when no connection to the one \
-         before could be made. An answer, whatever its status, is the answer. (Failover on errors and \
-         retries are not in this release.)");
+        "The upstream, or several in order of preference: where an attempt fails before the head of an answer was \
+         sent to the client, `failures` says whether the same upstream is asked again, the next entry is, or the answer is the \
+         caller's.");
     ROUTE_PUBLISH = ("publish", Kind::Text(&TOPIC_TEMPLATE), Fallback::Absent("–"),
         "The topic that a `POST` publishes to. `{name}` is what stands there in `path`, `{query.name}` a query \
          parameter, `{jwt.name}` a claim of the caller's token: each within one segment of the topic, with a `*` \
@@ -107,9 +107,9 @@ table! {
         "Cross-origin rules for browsers. Preflights are then answered here, and the upstream's own CORS \
          headers are replaced.");
     ROUTE_MAX_BODY = ("max_body", Kind::Size(0, i64::MAX as u64), Fallback::Size(32 << 20),
-        "Largest request body; a larger one is answered 413. Up to 64 KiB of announced length are read before \
-         the upstream is asked; what is larger streams through and costs no memory by itself, unless the \
-         route has to read it (`model_within`).");
+        "Largest request body; a larger one is answered 413. What is no more than 64 KiB by its announced length, what is \
+         kept to be sent again (`body` of `retry`) and what the route has to read (`model_within`) is read before the \
+         upstream is asked; any other body streams through and costs no memory by itself.");
     ROUTE_MODEL_WITHIN = ("model_within", Kind::Size(1, 1 << 30), Fallback::Size(32 << 20),
         "The largest body that is held to be read; a larger one is answered 413, wherever in it `model` \
          stands, since a second `model` might follow. Bodies are held where the best route for the head \
@@ -135,21 +135,42 @@ table! {
          an error is told. `auto` tells it from method and path; `plain` is none. Where one is spoken, \
          a JSON error with status 200 is answered 502, with the same body, because SDKs \
          would take it for an answer.");
+    ROUTE_RETRY = ("retry", Kind::FlagOrTable(&RETRY), Fallback::Flag(true),
+        "How requests are sent again. `false`: each goes to each entry of `to` once.");
+    ROUTE_FAILURES = ("failures", Kind::Table(&FAILURES), Fallback::Absent("all defaults"),
+        "What is done about each way to fail.");
+    ROUTE_HEDGE = ("hedge", Kind::Limit, Fallback::Limit(Limit::Off),
+        "Asks the next entry of `to` as well when there was no content for this long, and takes whichever has some first; the \
+         other is dropped. Content is text, reasoning or a tool call, not a role or a ping. Both may cost. Needs a second \
+         entry that is not `larger`.");
+    ROUTE_HEDGE_PERCENT = ("hedge_percent", Kind::Count(1, 100), Fallback::Count(10),
+        "Most requests of a hundred that are asked twice. Needs `hedge`.");
+    ROUTE_RESCUE = ("rescue", Kind::Flag, Fallback::Flag(false),
+        "Whether an answer of a model API that was cut is continued on the next entry of `to`. What was delivered stays \
+         delivered: that entry is given it to go on from (`prefill` of its upstream), or answers anew, and is compared with it \
+         text by text. Never within a tool call or structured output. Each rescue costs one further question.");
+    ROUTE_USAGE = ("usage", Kind::Choice(USAGE), Fallback::Text(USAGE[0]),
+        "Where the caller is told what an answer took, in tokens. `comment`: in a comment at the end of an event stream. \
+         `trailers`: in trailers, for callers that take them (`TE: trailers`).");
 }
 
 table! {
     /// An entry of `to` that says more than the upstream.
     TARGET {
-        about: "An entry of `to` that renames the model. It may also be written inline: \
+        about: "An entry of `to` that renames the model, or is for requests that are too long for another. It may also be written inline: \
                 `to = [{ upstream = \"local\", model = \"qwen3\" }, \"openai\"]`.",
         example: "[routes.small]\npath = \"/v1/chat/completions\"\nmodel = \"small\"\nopen = true\n\n\
-                  [[routes.small.to]]\nupstream = \"local\"\nmodel = \"qwen3\"\n",
+                  [[routes.small.to]]\nupstream = \"local\"\nmodel = \"qwen3\"\n\n\
+                  [[routes.small.to]]\nupstream = \"openai\"\nmodel = \"gpt-4.1\"\nlarger = true\n",
         forms: &[]
     }
     TARGET_UPSTREAM = ("upstream", Kind::Text(&UPSTREAM_NAME), Fallback::Required,
         "The upstream.");
     TARGET_MODEL = ("model", Kind::Text(&MODEL_NAME), Fallback::Absent("as the caller wrote it"),
         "The name the upstream knows the model by; put in place of the caller's.");
+    TARGET_LARGER = ("larger", Kind::Flag, Fallback::Flag(false),
+        "It is passed over, but where an entry before it failed in a way whose remedy is `larger` (`failures`): usually \
+         because the request is longer than what its model can take. Not the first entry.");
 }
 
 table! {

@@ -3,26 +3,55 @@
 use std::time::Duration;
 
 use super::server::SOME_TIME;
-use super::{Fallback, HEADER_NAME, Key, Kind, QUERY_NAME, Table, URL, show_limit, table};
+use super::{
+    BALANCE, CHECK, EJECT, ENDPOINT, Fallback, HASH_BY, HEADER_NAME, HTTP, Key, Kind, PREFILL,
+    QUERY_NAME, RETRY_BUDGET, Table, URL, show_limit, table,
+};
 use crate::config::clocks::{DEFAULT_CLOCKS, DEFAULT_PLAIN_CLOCKS};
 
 table! {
     /// `[upstreams.NAME]`.
     UPSTREAM {
-        about: "A backend, by the name that `to` uses: one address, or several that are used in turn. \
-                There are no health checks, no balancing by load and no retries yet: see `endpoints`.",
+        about: "A backend, by the name that `to` uses: one address, or several (`endpoints`) among \
+                which each request is given one. Those that fail are left out for a while (`eject`), and can be asked \
+                whether they are well (`check`).",
         example: "[upstreams.openai]\nurl = \"https://api.openai.com\"\n\n\
-                  [upstreams.local]\nendpoints = [\"http://10.0.0.7:8000\", \"http://10.0.0.8:8000\"]\n",
+                  [upstreams.local]\nendpoints = [\"http://10.0.0.7:8000\", \"http://10.0.0.8:8000\"]\n\
+                  balance = \"least-in-flight\"\n",
         forms: &[&["url"], &["endpoints"]]
     }
     UPSTREAM_URL = ("url", Kind::Text(&URL), Fallback::Absent("–"),
         "`http://` or `https://`, a host, perhaps a port, perhaps a path that is put before the path of \
          every request. No user name, query or fragment. `\"builtin:demo\"` is a demo backend inside \
          this process.");
-    UPSTREAM_ENDPOINTS = ("endpoints", Kind::List(1, &Kind::Text(&URL)), Fallback::Absent("–"),
-        "Several such URLs, used in turn: each request goes to the next one, and on to the one after it only \
-         if no connection could be made (name look-up, TCP or TLS failed, or `connect` ran out). What \
-         reached an endpoint is never sent to another. `\"builtin:demo\"` only alone.");
+    UPSTREAM_ENDPOINTS = ("endpoints", Kind::List(1, &Kind::TextOrTable(&URL, &ENDPOINT)), Fallback::Absent("–"),
+        "Several such URLs, each perhaps with a weight; `balance` says which of them a request goes to. One that cannot be \
+         connected to is passed over for another. `\"builtin:demo\"` only alone.");
+    UPSTREAM_BALANCE = ("balance", Kind::Choice(BALANCE), Fallback::Text(BALANCE[0]),
+        "How an endpoint is chosen among those that can be asked. `round-robin`: each in turn, by weight. `least-in-flight`: \
+         the one with the fewest requests in flight for its weight. `first-event`: of two taken by chance, the one whose first \
+         events have lately come sooner. `hash`: always the same one for the same `hash_by`, as long as it can be asked, \
+         so that what it keeps of earlier requests serves later ones.");
+    UPSTREAM_HASH_BY = ("hash_by", Kind::Text(&HASH_BY), Fallback::Text("caller"),
+        "What requests are told apart by: the caller's key or token, its address where it shows none (`caller`), or the value \
+         of this header, and the caller where the header is not there. Only with `balance = \"hash\"`.");
+    UPSTREAM_HTTP = ("http", Kind::Choice(HTTP), Fallback::Text(HTTP[0]),
+        "The version of HTTP spoken to the upstream. `2`: over TLS by agreement, without TLS by prior knowledge. `auto`: 2 \
+         where TLS agrees on it, else 1.1.");
+    UPSTREAM_LOOKUP = ("lookup", Kind::Duration(Duration::from_secs(1)),
+        Fallback::Duration(Duration::from_secs(30)),
+        "How long the addresses of a name are used before it is looked up again.");
+    UPSTREAM_CHECK = ("check", Kind::Table(&CHECK), Fallback::Absent("only requests show who is well"),
+        "Asks each endpoint whether it is well.");
+    UPSTREAM_EJECT = ("eject", Kind::FlagOrTable(&EJECT), Fallback::Flag(true),
+        "Leaves out for a while an endpoint whose answers fail. `false`: never.");
+    UPSTREAM_RETRY_BUDGET = ("retry_budget", Kind::Table(&RETRY_BUDGET), Fallback::Absent("all defaults"),
+        "How many requests may be sent to this upstream again.");
+    UPSTREAM_PREFILL = ("prefill", Kind::Choice(PREFILL), Fallback::Text(PREFILL[0]),
+        "How the upstream takes the beginning of an answer that it is to continue (`rescue` of a route). `no`: not at all; \
+         the answer is begun anew, and compared with what was delivered. `assistant`: as a last message of the \
+         assistant. `prefix`: as such a message with `\"prefix\": true`. `continue`: as such a message, with \
+         `\"continue_final_message\": true` and `\"add_generation_prompt\": false` in the request.");
     UPSTREAM_CREDENTIALS = ("credentials", Kind::Table(&CREDENTIALS),
         Fallback::Absent("the caller's own pass through"),
         "What proves to the upstream who is calling. The caller's own are removed: `authorization`, \
@@ -80,8 +109,8 @@ table! {
     POOL_KEEP = ("keep", SOME_TIME, Fallback::Duration(Duration::from_secs(4)),
         "How long an idle connection is kept. Starts when it becomes idle. Stay below the servers \
          behind (llama.cpp and uvicorn close after 5 s): a connection they close under a request costs a \
-         second attempt, and a `POST` on a route without a model API, which is not sent twice, a 502. Requests with a body over 64 KiB (or of unknown length) that streams through \
-         take a new connection, since they could not be sent twice.");
+         second attempt, and a request that may not be sent again (see `retry` of a route) a 502. Requests whose body is not \
+         kept to be sent again take a new connection.");
 }
 
 table! {
@@ -89,7 +118,8 @@ table! {
     CLOCKS {
         about: "How long things may take. Each is a duration, or `\"off\"`. A route's own outweigh the \
                 upstream's, each by itself. The heartbeats that are sent to clients reset none of them. A \
-                clock that runs out before the head of the answer is sent answers 504; later, it ends the \
+                clock that runs out before the head of the answer is sent answers 504, where `failures` of the route has no \
+                further attempt made; later, it ends the \
                 answer as cut: with an error in the words of its model API where one can be put in, else \
                 with a broken connection. `stall` breaks the connection. A model that is silent for long, before its head \
                 or after it, needs `first_byte`, `first_event` and `idle` longer.",
@@ -106,7 +136,8 @@ table! {
         Fallback::Later(|| model_or_plain(show_limit(DEFAULT_CLOCKS.first_event),
             show_limit(DEFAULT_PLAIN_CLOCKS.first_event))),
         "Until the first event of an event stream (or line of NDJSON) is whole; comments are no events. \
-         Starts with the request; nothing resets it. It is looked at once the head is sent.");
+         Starts with the attempt; nothing resets it. Where a further entry of `to` could still be asked, the head of the \
+         answer is held until then; that entry is asked when the clock runs out (`no_event` of `failures`).");
     CLOCK_IDLE = ("idle", Kind::Limit,
         Fallback::Later(|| model_or_plain(show_limit(DEFAULT_CLOCKS.idle),
             show_limit(DEFAULT_PLAIN_CLOCKS.idle))),

@@ -94,7 +94,8 @@ fn unknown_keys() {
             "9:1: routes.\"x.y\".\"ä\": there is no such key | there is: host, path, method, query, header, \
            model, to, publish, subscribe, patterns, greeting, max_age, share, poll, resume, dedupe, \
            rewrite, request_headers, response_headers, allow, key_in, open, cors, max_body, \
-           model_within, heartbeat, early_head, clocks, dialect",
+           model_within, heartbeat, early_head, clocks, dialect, retry, failures, hedge, hedge_percent, \
+           rescue, usage",
         ],
     );
 }

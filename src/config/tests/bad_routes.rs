@@ -38,7 +38,8 @@ fn urls() {
         &[
             "7:14: upstreams.b.endpoints[0]: stands beside other endpoints | \
              give `builtin:demo` an upstream of its own",
-            "7:42: upstreams.b.endpoints[2]: is there twice | keep one: endpoints have equal shares",
+            "7:42: upstreams.b.endpoints[2]: is there twice | \
+             keep one: `{ url = …, weight = 2 }` gives it twice the share",
         ],
     );
 }

@@ -1,8 +1,10 @@
 //! What is shipped: the files in `config/`, the reference, the schema, the examples in the reference.
 
 use super::*;
-use crate::config::keys::{ADDRESS, CALLER_NAME, COOKIE, EVENT_NAME, FILTER, HASH, HEADER_NAME};
-use crate::config::keys::{HEADER_VALUE, HOST, HUB_PATH, METHOD, MODEL, MODEL_NAME, NAME, NETWORK};
+use crate::config::keys::{ADDRESS, CALLER_NAME, CHECK_AT, COOKIE, EVENT_NAME, FILTER, HASH};
+use crate::config::keys::{
+    HASH_BY, HEADER_NAME, HEADER_VALUE, HOST, HUB_PATH, METHOD, MODEL, MODEL_NAME, NAME, NETWORK,
+};
 use crate::config::keys::{ON_LEAVE, ORIGIN, PATH, QUERY_NAME, REWRITE, TEXT, TOPIC_PATTERN};
 use crate::config::keys::{TOPIC_TEMPLATE, UPSTREAM_NAME, URL};
 use crate::config::reference::tables;
@@ -242,6 +244,26 @@ fn the_schema_refuses_what_is_wrong() {
         refused("[upstreams.b]\nurl = 'http://b'\ncredentials = { bearer = 'x', value = 'y' }"),
         "/upstreams/b/credentials"
     );
+    for (lines, at) in [
+        ("endpoints = [{ weight = 2 }]", "/upstreams/b/endpoints/0"),
+        ("url = 'http://b'\nhttp = '3'", "/upstreams/b/http"),
+        ("url = 'http://b'\nhash_by = 'a b'", "/upstreams/b/hash_by"),
+        ("url = 'http://b'\ncheck = {}", "/upstreams/b/check"),
+        ("url = 'http://b'\neject = 'no'", "/upstreams/b/eject"),
+    ] {
+        assert_eq!(refused(&format!("[upstreams.b]\n{lines}")), at);
+    }
+    assert_eq!(refused("retry = 2"), "/routes/r/retry");
+    assert_eq!(
+        refused("failures = { quota = 'never' }"),
+        "/routes/r/failures/quota"
+    );
+    assert_eq!(refused("hedge = 2"), "/routes/r/hedge");
+    let more = "eject = false\nendpoints = ['http://b', { url = 'http://c', weight = 3 }]\n\
+                balance = 'hash'\nhash_by = 'x-session'\ncheck = { path = '/' }\n\
+                [routes.s]\npath = '/s'\nto = ['a', { upstream = 'b', larger = true }]\nretry = false\n\
+                failures = { quota = 'larger' }\nhedge = 'off'\nusage = 'trailers'\nrescue = true\n";
+    assert_eq!(against(&format!("{good}[upstreams.b]\n{more}")), [""; 0]);
     assert!(!against("[server]").is_empty(), "routes are required");
     assert!(!against("[routes]").is_empty(), "one at least");
 }
@@ -251,10 +273,12 @@ fn the_patterns_of_texts_know_their_samples() {
     let forms = [
         &ADDRESS,
         &CALLER_NAME,
+        &CHECK_AT,
         &COOKIE,
         &EVENT_NAME,
         &FILTER,
         &HASH,
+        &HASH_BY,
         &HEADER_NAME,
         &HEADER_VALUE,
         &HOST,

@@ -15,7 +15,7 @@ use std::time::Duration;
 use http::StatusCode;
 use tokio::time::{Instant, sleep, timeout_at};
 
-pub(super) use hedge::Leash;
+use self::hedge::Leash;
 pub(super) use question::Question;
 pub use trail::Trail;
 
@@ -26,8 +26,9 @@ use super::order::clocks_of;
 use super::outgoing::Outgoing;
 use super::plane::Entry;
 use super::refusal::Refusal;
-use crate::config::{Dialect, ResolvedClocks, Trouble};
-use crate::upstream::{Answer, Ask, Asked, Group, Reason, Turn, Upload, UpstreamFault, Wish};
+use crate::config::{ResolvedClocks, Trouble};
+use crate::dialect::{BodyKind, body_kind, can_be_rescued};
+use crate::upstream::{Ask, Asked, Reason, Turn, Upload, UpstreamFault, Wish};
 
 /// In place of a limit where there is none: the future is the same, and no larger for it.
 const FOREVER: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
@@ -320,11 +321,19 @@ impl Run {
 
     fn finish(self, mut reached: Reached) -> Reached {
         reached.trail = self.trail;
-        let good = reached.asked.answer.head.status == StatusCode::OK;
-        if self.question.route.config.rescue && good && self.question.body().is_some() {
+        if self.question.route.config.rescue && self.can_be_rescued(&reached) {
             reached.question = Some(Box::new(self.question));
         }
         reached
+    }
+}
+
+impl Run {
+    fn can_be_rescued(&self, reached: &Reached) -> bool {
+        let head = &reached.asked.answer.head;
+        let stream = head.status == StatusCode::OK && body_kind(&head.headers) == BodyKind::Sse;
+        let body = self.question.body();
+        stream && body.is_some_and(|body| can_be_rescued(self.question.dialect, body))
     }
 }
 
