@@ -105,6 +105,24 @@ def goes_silent(after: int) -> Play:
     return cuts(after, Ending.SILENT)
 
 
+REPORTED = "the engine ran out of memory"
+
+
+def reports(after: int) -> Play:
+    """After so many tokens an event that reports an error, and the end."""
+
+    def play(exchange: Exchange) -> Script:
+        speech = _speech(exchange, TOKENS, Usage())
+        error = {"type": "overloaded_error", "message": REPORTED}
+        if _anthropic(exchange):
+            event = f"event: error\ndata: {json.dumps({'type': 'error', 'error': error})}\n\n"
+        else:
+            event = f"data: {json.dumps({'error': {**error, 'code': None, 'param': None}})}\n\n"
+        return Script([*speech.opening, *speech.tokens[:after], event.encode()])
+
+    return play
+
+
 BROKEN = b'data: {"id":"chatcmpl-1","object":"chat.completion.chunk","choices":[{"index":0,"del\n\n'
 
 

@@ -13,6 +13,7 @@ from backend import Ending
 from conftest import StartFaulty
 from faulty import (
     PREFILL_REFUSAL,
+    REPORTED,
     TEXT,
     TOKENS,
     answers,
@@ -24,6 +25,7 @@ from faulty import (
     rechunked,
     refuses,
     refuses_prefill,
+    reports,
     resets,
     says_nothing,
     starts_late,
@@ -103,6 +105,13 @@ def test_a_cut_that_ends_properly_looks_like_success_without_us(faulty: StartFau
     heard = callers.chat(faulty(cuts(40, Ending.CLEAN)).url)
     assert heard.error is None, "which is why a gateway has to look for the end of the answer"
     assert heard.text == "".join(TOKENS[:40]) and heard.finish is None
+
+
+@speakers
+def test_a_reported_error_shows_with_its_reason(ask: callers.Ask, faulty: StartFaulty) -> None:
+    heard = ask(faulty(reports(40)).url)
+    assert heard.text == "".join(TOKENS[:40]) and heard.finish is None
+    assert REPORTED in str(heard.error)
 
 
 def test_silence_after_some_tokens(faulty: StartFaulty) -> None:

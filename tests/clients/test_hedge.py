@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import socket
+
 import pytest
 
 import callers
-from chains import FALLBACK_MODEL, SOON, chain, must_rest, requests_logged
+from chains import FALLBACK_MODEL, RETRIES, SOON, chain, must_rest, requests_logged
 from conftest import StartFaulty, StartGateway
-from faulty import TEXT, Faulty, Play, Usage, answers, asked, refuses, resets, says_nothing, starts_late
+from faulty import TEXT, Faulty, Play, Usage, answers, asked, cuts, refuses, resets, says_nothing, starts_late
 
 FALLBACK_USAGE = Usage(prompt=13, completion=61)
 HEDGE = 'hedge = "300ms"\nhedge_percent = 100'
@@ -86,15 +88,50 @@ def test_an_error_never_wins(fails: Play, faulty: StartFaulty, gateway: StartGat
 
 
 def test_when_the_first_fails_the_hedge_answers(faulty: StartFaulty, gateway: StartGateway) -> None:
-    # The primary breaks off while the hedge is under way.
-    primary = faulty(starts_late(20.0))
-    fallback = faulty(starts_late(1.0))
-    route = f'{HEDGE}\nclocks = {{ first_event = "800ms" }}'
-    running = gateway(chain(primary, fallback, route=route.replace("800ms", "1500ms")))
+    # The limit of the first passes while the second is under way.
+    primary, fallback = faulty(starts_late(20.0)), faulty(starts_late(1.0))
+    primary_keys = 'clocks = { first_event = "800ms" }'
+    running = gateway(chain(primary, fallback, primary_keys=primary_keys, route=HEDGE))
     heard = callers.chat(running.url)
     assert heard.error is None and heard.text == TEXT and heard.models == [FALLBACK_MODEL]
     assert (primary.attempts, fallback.attempts) == (1, 1)
+    primary.exchange().must_be_cancelled()
     must_rest(running)
+
+
+def test_when_both_fail_there_is_one_error(faulty: StartFaulty, gateway: StartGateway) -> None:
+    primary, fallback = faulty(starts_late(20.0)), faulty(refuses(503, "the second is down"))
+    primary_keys = 'clocks = { first_event = "1s" }'
+    running = gateway(chain(primary, fallback, primary_keys=primary_keys, route=HEDGE))
+    heard = callers.chat(running.url)
+    assert heard.status in (503, 504), f"{heard.error!r}"
+    assert heard.text == ""
+    assert primary.attempts == 1 and 1 <= fallback.attempts <= 2 * (1 + RETRIES)
+    must_rest(running)
+
+
+def test_a_caller_that_leaves_cancels_both(faulty: StartFaulty, gateway: StartGateway) -> None:
+    primary, fallback = faulty(says_nothing()), faulty(says_nothing())
+    running = gateway(chain(primary, fallback, route=HEDGE))
+    with socket.create_connection(("127.0.0.1", running.port)) as caller:
+        body = b'{"model":"m","stream":true,"messages":[]}'
+        head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: gateway\r\nContent-Length: {len(body)}\r\n\r\n"
+        caller.sendall(head.encode() + body)
+        fallback.exchange()
+    primary.exchange().must_be_cancelled()
+    fallback.exchange().must_be_cancelled()
+    must_rest(running)
+
+
+def test_a_hedge_that_is_cut_is_rescued(faulty: StartFaulty, gateway: StartGateway) -> None:
+    """The one that was overtaken is not asked for the rest: there is a third."""
+    primary, fallback, third = faulty(says_nothing()), faulty(cuts(40)), faulty(answers())
+    config = chain(primary, fallback, route=f"{HEDGE}\nrescue = true")
+    config = config.replace('"fallback-model" }]', '"fallback-model" }, "third"]')
+    config += f'\n[upstreams.third]\nurl = "{third.url}"\n'
+    heard = callers.chat(gateway(config).url)
+    assert heard.error is None and heard.text == TEXT and heard.finish == "stop"
+    assert (primary.attempts, fallback.attempts, third.attempts) == (1, 1, 1)
 
 
 def test_few_requests_are_hedged(faulty: StartFaulty, gateway: StartGateway) -> None:

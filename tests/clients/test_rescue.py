@@ -20,6 +20,7 @@ from conftest import StartFaulty, StartGateway
 from faulty import (
     OTHER_TOKENS,
     PREFILL_REFUSAL,
+    REPORTED,
     TEXT,
     TOKENS,
     Faulty,
@@ -34,6 +35,7 @@ from faulty import (
     rechunked,
     refuses,
     refuses_prefill,
+    reports,
 )
 from processes import Program
 from sdks import Job, run_node
@@ -197,6 +199,49 @@ def test_8_in_nodes_sdk(
     assert rescued.error is None and text[0] == TEXT
     assert cut.error is not None and "APIError" in cut.error.classes and text[1] == "".join(TOKENS[:40])
     assert "APIConnectionError" not in cut.error.classes
+
+
+@each_way
+@speakers
+@each_shown
+def test_8_an_error_that_is_reported_inside_is_rescued_too(
+    shown: str, ask: callers.Ask, kept: bool, faulty: StartFaulty, gateway: StartGateway
+) -> None:
+    primary = faulty(reports(40))
+    fallback = faulty(continues() if shown == "prefill" else answers(rechunked(TEXT)))
+    running = gateway(chain(primary, fallback, kept=kept, route=RESCUE, fallback_keys=SHOWN[shown]))
+    must_be_whole(ask(running.url))
+    assert (primary.attempts, fallback.attempts) == (1, 1)
+
+
+@each_way
+@speakers
+def test_8_an_error_that_is_reported_inside_keeps_its_reason_without_rescue(
+    ask: callers.Ask, kept: bool, faulty: StartFaulty, gateway: StartGateway
+) -> None:
+    primary, fallback = faulty(reports(40)), faulty(answers())
+    running = gateway(chain(primary, fallback, kept=kept, route=NO_RESCUE))
+    heard = ask(running.url)
+    must_be_cut(heard, 40)
+    assert REPORTED in str(heard.error)
+    if ask is callers.chat:
+        must_be_one_error(callers.read_chat(running.url), 40)
+    assert fallback.attempts == 0
+
+
+def test_8_after_a_retry_an_answer_is_still_rescued(faulty: StartFaulty, gateway: StartGateway) -> None:
+    primary, fallback = faulty(refuses(500, "a hiccup"), cuts(40)), faulty(answers())
+    must_be_whole(callers.chat(gateway(chain(primary, fallback, route=RESCUE)).url))
+    assert (primary.attempts, fallback.attempts) == (2, 1)
+
+
+@each_shown
+def test_8_a_long_answer_is_rescued(shown: str, faulty: StartFaulty, gateway: StartGateway) -> None:
+    tokens = [f" long{n}" for n in range(5_000)]
+    primary = faulty(cuts(4_000, tokens=tokens))
+    fallback = faulty(continues(tokens) if shown == "prefill" else answers(rechunked("".join(tokens), 40)))
+    heard = callers.chat(gateway(chain(primary, fallback, route=RESCUE, fallback_keys=SHOWN[shown])).url)
+    assert heard.error is None and heard.text == "".join(tokens) and heard.finish == "stop"
 
 
 # --- 8 and 9, not to be rescued.
