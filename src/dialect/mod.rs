@@ -27,8 +27,7 @@ pub use failure::{Failure, error_event, heartbeat, is_error_answer, refusal};
 pub use marker::Marker;
 pub use recognise::{BodyKind, body_kind, model_in_path, recognise};
 pub use request::{BodyFault, Facts, Model, read_request, rename_model};
-pub use trouble::{retry_after, retry_delay, trouble, trouble_in_event, wants_body};
-pub use rescue::{can_be_rescued, prefilled};
+pub use rescue::{Passed, Sequel, Transcript, can_be_rescued, prefilled};
 pub use watcher::Watcher;
 
 #[cfg(test)]

@@ -124,8 +124,8 @@ fn never_passes(told: &Told) -> bool {
     told.daily() || phrases::NEVER.iter().any(|phrase| told.says(phrase))
 }
 
-/// Whether an answer that claims success is an error. [`is_error_answer`] leaves out Responses,
-/// whose failed answers are to be delivered as they are: whole, and with a status of `failed`.
+/// Whether an answer that claims success is an error. [`is_error_answer`] leaves out Responses: all
+/// its answers have an `error`, and a failed one is known by its `status`.
 fn fails(dialect: Dialect, body: &[u8]) -> bool {
     if dialect != Dialect::OpenaiResponses {
         return is_error_answer(dialect, body);

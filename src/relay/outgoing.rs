@@ -2,14 +2,14 @@
 
 use bytes::BytesMut;
 use http::header::{ACCEPT, ACCEPT_ENCODING, CONNECTION, CONTENT_LENGTH, HOST, UPGRADE};
-use http::{HeaderMap, HeaderValue, Method, Uri};
+use http::{HeaderMap, HeaderValue, Method, Request, Uri};
 
 use super::plane::Entry;
 use crate::config::{HeaderEdits, PathPattern, Route};
 use crate::edge::credentials::{self, CredentialError};
 use crate::edge::hop::Hop;
 use crate::router::after_literals;
-use crate::upstream::{Announced, BuildHead, Endpoint, encode};
+use crate::upstream::{Announced, BuildHead, Endpoint, compose, encode};
 
 /// What one entry of a chain is asked. It may hold a credential, and has no `Debug`.
 pub(super) struct Outgoing {
@@ -92,6 +92,14 @@ impl BuildHead for Outgoing {
             &self.headers,
             body,
         )
+    }
+
+    fn parts(&self, endpoint: &Endpoint) -> Result<Request<()>, http::Error> {
+        compose(&self.method, endpoint, &self.target, &self.headers)
+    }
+
+    fn upgrades(&self) -> bool {
+        self.headers.contains_key(UPGRADE)
     }
 }
 

@@ -85,6 +85,16 @@ impl Refusal {
         refusal
     }
 
+    /// Another protocol is asked for (a WebSocket), of an upstream that is asked by HTTP/2 alone.
+    fn no_upgrade(fault: &UpstreamFault, upstream: &str) -> Self {
+        let message = format!(
+            "the upstream `{upstream}` is asked by HTTP/2, where a connection cannot switch to another protocol"
+        );
+        let mut refusal = Self::new(StatusCode::BAD_GATEWAY, "no_upgrade", message);
+        refusal.detail = Some(fault.to_string());
+        refusal
+    }
+
     /// A bound of the hub was reached; some of it may be free again soon.
     pub(super) fn full(full: &Full) -> Self {
         let message = format!("the gateway has no room: {full}");
@@ -204,14 +214,38 @@ impl Refusal {
                 "first_event_timeout",
                 format!("sent no event within {limit:?}"),
             ),
-            Reason::Closed | Reason::Cut => (
+            Reason::NoHttp2(_) => (
+                "upstream_unreachable",
+                "cannot be reached by HTTP/2".to_owned(),
+            ),
+            // Trying again changes nothing.
+            Reason::Upgrade => return Self::no_upgrade(fault, upstream),
+            Reason::Unwritable(_) => (
+                "request_unwritable",
+                "cannot be asked this by HTTP/2".to_owned(),
+            ),
+            Reason::Refused(_) => (
+                "upstream_refused",
+                "turned the request away before it looked at it".to_owned(),
+            ),
+            Reason::Closed | Reason::Cut | Reason::GoneAway(_) => (
                 "upstream_closed",
                 "closed the connection before it answered".to_owned(),
             ),
-            Reason::Io(_) | Reason::Silence(_) | Reason::NotContinued(_) => ("upstream_failed", "broke off before it answered".to_owned()),
+            Reason::Io(_)
+            | Reason::Reset(_)
+            | Reason::Silent(_)
+            | Reason::Idle(_)
+            | Reason::NotContinued(_) => {
+                ("upstream_failed", "broke off before it answered".to_owned())
+            }
             Reason::Head(_) | Reason::Framing(_) => (
                 "upstream_malformed",
                 "answered what is not acceptable HTTP/1".to_owned(),
+            ),
+            Reason::Protocol(_) => (
+                "upstream_malformed",
+                "answered what is not acceptable HTTP/2".to_owned(),
             ),
         };
         let message = format!("the upstream `{upstream}` {what}");

@@ -289,7 +289,7 @@ impl Rescued {
         self.handover = Some(Handover {
             from: chain[self.leg.entry].group.name.clone(),
             word: match reason {
-                Reason::Silence(_) => "stalled",
+                Reason::Idle(_) => "stalled",
                 _ => "cut",
             },
             entry: reached.entry,
@@ -330,7 +330,7 @@ impl Leg {
             .silence
             .get_or_insert_with(|| Box::pin(sleep_until(Instant::now() + limit)));
         ready!(silence.as_mut().poll(cx));
-        Poll::Ready(Reason::Silence(limit))
+        Poll::Ready(Reason::Idle(limit))
     }
 }
 

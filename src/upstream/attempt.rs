@@ -1,22 +1,25 @@
 //! One attempt: a request to one endpoint, and the head of its answer.
 //!
-//! A request is sent again, once, when a kept connection turns out to have been closed between two requests: any
-//! request if not a byte of it was written, and otherwise those that may be repeated.
+//! By HTTP/1.1, a request is sent again, once, when a kept connection turns out to have been closed between two requests: any
+//! request if not a byte of it was written, and otherwise those that may be repeated. By HTTP/2 the server tells what it
+//! did nothing for, and any such request is sent again (RFC 9113 §8.7).
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use http::Method;
+use http::{Method, Request};
 use tokio::time::timeout;
 
-use super::connect::connect;
+use super::body::{Answer, AnswerBody};
+use super::connect::{HTTP_1, Secure, connect};
 use super::endpoint::Endpoint;
 use super::fault::Reason;
 use super::group::Group;
-use super::h1::{Announced, Answer, Connection, ExchangeFault, Upload, exchange};
+use super::h1::{Announced, Body, Connection, ExchangeFault, Head, Upload, exchange};
+use super::h2::{self, Given, Opening};
 use super::pool::{Home, Pool};
-use crate::config::ResolvedClocks;
+use crate::config::{HttpVersion, ResolvedClocks};
 
 /// Writes a request's head for an endpoint.
 pub trait BuildHead {
@@ -24,6 +27,14 @@ pub trait BuildHead {
     fn method(&self) -> &Method;
     /// The head for `endpoint`, with `body` announced.
     fn build(&self, endpoint: &Endpoint, body: Announced) -> BytesMut;
+    /// The head for `endpoint` as HTTP/2 has it, without framing.
+    ///
+    /// # Errors
+    ///
+    /// [`http::Error`] where HTTP/2 has no way to write it.
+    fn parts(&self, endpoint: &Endpoint) -> Result<Request<()>, http::Error>;
+    /// Whether it asks for another protocol on its connection (RFC 9110 §7.8).
+    fn upgrades(&self) -> bool;
 }
 
 /// A request to a group, but for its body.
@@ -47,9 +58,86 @@ impl std::fmt::Debug for Ask<'_> {
     }
 }
 
-/// Asks `endpoint` once, on a kept connection or a new one. A kept connection that turns out to have been closed
+/// Most connections by HTTP/2 that a request is tried on, while each says that it did nothing for it.
+const TRIES: usize = 3;
+
+/// Asks `endpoint` once, on a connection that is there or a new one. A connection that turns out to have been closed
 /// between two requests does not count. `upload` stays with the caller while it was not used.
 pub(super) async fn attempt(
+    group: &Group,
+    endpoint: &Arc<Endpoint>,
+    ask: &Ask<'_>,
+    upload: &mut Option<Upload>,
+) -> Result<Answer, Reason> {
+    let secure = group.tls.is_some() && endpoint.server_name.is_some();
+    match group.config.http {
+        HttpVersion::Two if ask.request.upgrades() => Err(Reason::Upgrade),
+        // Boxed: large beside what HTTP/1.1 needs.
+        HttpVersion::Two => Box::pin(shared(group, endpoint, ask, upload)).await,
+        // Only a connection by HTTP/1.1 can speak another protocol afterwards.
+        HttpVersion::Auto if secure && !ask.request.upgrades() => {
+            Box::pin(shared(group, endpoint, ask, upload)).await
+        }
+        HttpVersion::One | HttpVersion::Auto => alone(group, endpoint, ask, upload).await,
+    }
+}
+
+/// Asks on a stream of a connection by HTTP/2, or as the server has chosen.
+async fn shared(
+    group: &Group,
+    endpoint: &Arc<Endpoint>,
+    ask: &Ask<'_>,
+    upload: &mut Option<Upload>,
+) -> Result<Answer, Reason> {
+    let opening = Opening {
+        endpoint: endpoint.clone(),
+        keep: group.config.lookup,
+        tls: group.tls.clone(),
+        or_one: group.config.http == HttpVersion::Auto,
+    };
+    let sessions = ask.pool.sessions(endpoint.number);
+    sessions.keep(group.config.pool_idle, group.config.pool_keep);
+    let mut refused = None;
+    for tried in 1.. {
+        let limit = ask.clocks.connect;
+        let lease = match sessions.place(&opening, limit, refused.as_ref()).await? {
+            Given::Stream(lease) => lease,
+            Given::One(connection) => {
+                return on_connection(group, endpoint, ask, (connection, upload)).await;
+            }
+            Given::Own => break,
+            Given::Failed(reason) => return Err(reason),
+        };
+        let request = ask.request.parts(endpoint)?;
+        let body = upload.take().unwrap_or(Upload::Kept(Bytes::new()));
+        let announced = announced(ask.request.method(), &body);
+        refused = Some(lease.life());
+        let fault = match h2::exchange(lease, request, announced, body).await {
+            Ok((head, body)) => {
+                let body = Box::new(AnswerBody::Two(body));
+                return Ok(Answer { head, body });
+            }
+            Err(fault) => fault,
+        };
+        // What was read from the client cannot be sent twice, whatever the server says.
+        let Some(whole) = fault.upload else {
+            return Err(fault.reason);
+        };
+        *upload = Some(whole);
+        let again = fault.unsent || (fault.stale && ask.resend);
+        match fault.reason {
+            _ if again && tried < TRIES => {}
+            Reason::Reset(code) | Reason::GoneAway(code) if fault.unsent => {
+                return Err(Reason::Refused(code));
+            }
+            reason => return Err(reason),
+        }
+    }
+    alone(group, endpoint, ask, upload).await
+}
+
+/// Asks on a connection by HTTP/1.1 that nobody else uses meanwhile, a kept one if there is one.
+async fn alone(
     group: &Group,
     endpoint: &Arc<Endpoint>,
     ask: &Ask<'_>,
@@ -61,25 +149,38 @@ pub(super) async fn attempt(
         _ => None,
     };
     let reused = kept.as_ref().and_then(|_| ask.pool.take(endpoint.number));
-    let home = Home {
-        pool: ask.pool.clone(),
-        endpoint: endpoint.number,
-        room: group.config.pool_idle,
-        keep: group.config.pool_keep,
-    };
     if let (Some(connection), Some(body)) = (reused, kept) {
         match send(connection, ask.request, endpoint, Upload::Kept(body)).await {
-            Ok(answer) => return Ok(answer_from(answer, home)),
+            Ok(answer) => return Ok(answer_from(answer, home(group, endpoint, ask))),
             Err(fault) if fault.stale && (ask.resend || fault.unsent) => {}
             Err(fault) => return Err(fault.reason),
         }
     }
     // Boxed: rare, and large beside what a kept connection needs.
     let connection = Box::pin(open(group, endpoint, ask.clocks.connect)).await?;
+    on_connection(group, endpoint, ask, (connection, upload)).await
+}
+
+/// Asks on a new connection by HTTP/1.1.
+async fn on_connection(
+    group: &Group,
+    endpoint: &Arc<Endpoint>,
+    ask: &Ask<'_>,
+    (connection, upload): (Connection, &mut Option<Upload>),
+) -> Result<Answer, Reason> {
     let upload = upload.take().unwrap_or(Upload::Kept(Bytes::new()));
     match send(connection, ask.request, endpoint, upload).await {
-        Ok(answer) => Ok(answer_from(answer, home)),
+        Ok(answer) => Ok(answer_from(answer, home(group, endpoint, ask))),
         Err(fault) => Err(fault.reason),
+    }
+}
+
+fn home(group: &Group, endpoint: &Endpoint, ask: &Ask<'_>) -> Home {
+    Home {
+        pool: ask.pool.clone(),
+        endpoint: endpoint.number,
+        room: group.config.pool_idle,
+        keep: group.config.pool_keep,
     }
 }
 
@@ -88,8 +189,13 @@ async fn open(
     endpoint: &Endpoint,
     limit: Option<Duration>,
 ) -> Result<Connection, Reason> {
-    let tls = group.tls.clone().zip(endpoint.server_name.clone());
-    let opening = connect(&endpoint.place, group.config.lookup, tls.as_ref());
+    let tls = group.tls.as_ref().zip(endpoint.server_name.as_ref());
+    let secure = tls.map(|(connector, name)| Secure {
+        connector,
+        name,
+        versions: &[HTTP_1],
+    });
+    let opening = connect(&endpoint.place, group.config.lookup, secure);
     let transport = match limit {
         Some(limit) => timeout(limit, opening)
             .await
@@ -99,9 +205,10 @@ async fn open(
     Ok(Connection::new(transport))
 }
 
-fn answer_from(mut answer: Answer, home: Home) -> Answer {
-    answer.body.return_to(home);
-    answer
+fn answer_from((head, mut body): (Head, Body), home: Home) -> Answer {
+    body.return_to(home);
+    let body = Box::new(AnswerBody::One(body));
+    Answer { head, body }
 }
 
 async fn send(
@@ -109,17 +216,18 @@ async fn send(
     request: &(dyn BuildHead + Sync),
     endpoint: &Endpoint,
     upload: Upload,
-) -> Result<Answer, ExchangeFault> {
-    let announced = match &upload {
-        Upload::Kept(body) if body.is_empty() && !expects_body(request.method()) => {
-            Announced::Nothing
-        }
+) -> Result<(Head, Body), ExchangeFault> {
+    let head = request.build(endpoint, announced(request.method(), &upload));
+    exchange(connection, request.method(), head, upload).await
+}
+
+fn announced(method: &Method, upload: &Upload) -> Announced {
+    match upload {
+        Upload::Kept(body) if body.is_empty() && !expects_body(method) => Announced::Nothing,
         Upload::Kept(body) => Announced::Length(body.len() as u64),
         Upload::Streaming(_, Some(length)) => Announced::Length(*length),
         Upload::Streaming(_, None) => Announced::Chunked,
-    };
-    let head = request.build(endpoint, announced);
-    exchange(connection, request.method(), head, upload).await
+    }
 }
 
 /// Methods whose empty body is announced all the same (RFC 9110 §8.6).

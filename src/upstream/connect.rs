@@ -55,7 +55,8 @@ pub enum TlsFault {
     System(String),
 }
 
-/// TLS as a client: own authorities from the PEM file `ca`, or the system's. HTTP/1.1 is asked for.
+/// TLS as a client: own authorities from the PEM file `ca`, or the system's. Each connection says which version of HTTP
+/// it asks for.
 ///
 /// # Errors
 ///
@@ -74,12 +75,11 @@ pub fn tls(ca: Option<&Path>) -> Result<TlsConnector, TlsFault> {
         }
     }
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let mut config = ClientConfig::builder_with_provider(provider)
+    let config = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .map_err(|error| TlsFault::System(error.to_string()))?
         .with_root_certificates(roots)
         .with_no_client_auth();
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(TlsConnector::from(Arc::new(config)))
 }
 
@@ -102,8 +102,24 @@ fn own_authorities(file: &Path, roots: &mut RootCertStore) -> Result<(), TlsFaul
     Ok(())
 }
 
-/// A new connection to `place`, with TLS for `name` where `tls` is given. Addresses that were looked up are used
-/// for `keep` before they are looked up again.
+/// What a connection by TLS needs to know.
+#[derive(Clone, Copy)]
+pub struct Secure<'a> {
+    /// Whom it trusts.
+    pub connector: &'a TlsConnector,
+    /// The name on the certificate.
+    pub name: &'a ServerName<'static>,
+    /// The versions of HTTP to choose from, as ALPN names them (RFC 7301), the preferred one first.
+    pub versions: &'a [&'a [u8]],
+}
+
+/// HTTP/1.1 as ALPN names it.
+pub const HTTP_1: &[u8] = b"http/1.1";
+/// HTTP/2 as ALPN names it (RFC 9113 §3.2).
+pub const HTTP_2: &[u8] = b"h2";
+
+/// A new connection to `place`, with TLS where `secure` is given. Addresses that were looked up are used for `keep`
+/// before they are looked up again.
 ///
 /// # Errors
 ///
@@ -111,7 +127,7 @@ fn own_authorities(file: &Path, roots: &mut RootCertStore) -> Result<(), TlsFaul
 pub async fn connect(
     place: &Place,
     keep: Duration,
-    tls: Option<&(TlsConnector, ServerName<'static>)>,
+    secure: Option<Secure<'_>>,
 ) -> Result<Transport, Reason> {
     let addresses = match place {
         Place::Address(address) => vec![*address],
@@ -119,11 +135,14 @@ pub async fn connect(
     };
     let tcp = first_of(addresses).await.map_err(Reason::Connect)?;
     prepare(&tcp).map_err(Reason::Connect)?;
-    let Some((connector, name)) = tls else {
+    let Some(secure) = secure else {
         return Ok(Transport::Plain(tcp));
     };
-    let tls = connector
-        .connect(name.clone(), tcp)
+    let versions = secure.versions.iter().map(|name| name.to_vec()).collect();
+    let tls = secure
+        .connector
+        .with_alpn(versions)
+        .connect(secure.name.clone(), tcp)
         .await
         .map_err(Reason::Connect)?;
     Ok(Transport::Tls(Box::new(tls)))

@@ -7,10 +7,11 @@ use tokio_rustls::TlsConnector;
 
 use super::attempt::{Ask, attempt};
 use super::balance::{Balancer, Candidate};
+use super::body::Answer;
 use super::budget::Budget;
 use super::endpoint::Endpoint;
 use super::fault::Reason;
-use super::h1::{Answer, Upload};
+use super::h1::Upload;
 use super::turn::Turn;
 use crate::config::{self, Balance, Eject, RetryBudget};
 

@@ -1,4 +1,5 @@
-//! Idle connections of one worker, kept for the next request to the same endpoint.
+//! Connections of one worker, kept for the next request to the same endpoint: idle ones of HTTP/1.1, and those of
+//! HTTP/2, which many requests share.
 //!
 //! The last one used is the first one taken again: it is the least likely to have been closed by
 //! the server meanwhile, and the others age until they are swept.
@@ -10,11 +11,13 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::h1::Connection;
+use super::h2::Sessions;
 
-/// Idle connections, by endpoint. Belongs to one worker: a connection is bound to its reactor.
+/// Connections, by endpoint. Belongs to one worker: a connection is bound to its reactor.
 #[derive(Debug, Default)]
 pub struct Pool {
     idle: Mutex<HashMap<u64, Vec<Idle>>>,
+    sessions: Mutex<HashMap<u64, Arc<Sessions>>>,
 }
 
 #[derive(Debug)]
@@ -53,8 +56,19 @@ impl Pool {
         None
     }
 
-    /// Drops what was kept long enough and what its server closed. Called once a second.
+    /// The connections by HTTP/2 to `endpoint`.
+    pub(super) fn sessions(&self, endpoint: u64) -> Arc<Sessions> {
+        let mut sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
+        sessions.entry(endpoint).or_default().clone()
+    }
+
+    /// Drops what was kept long enough and what its server closed, and asks silent connections for a sign of life.
+    /// Called once a second.
     pub fn sweep(&self) {
+        self.sessions
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .retain(|_, sessions| sessions.sweep());
         let now = Instant::now();
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         for kept in idle.values_mut() {

@@ -29,6 +29,14 @@ pub enum Transport {
 }
 
 impl Transport {
+    /// Whether TLS has agreed on HTTP/2 (RFC 9113 §3.2).
+    pub(super) fn agreed_on_http2(&self) -> bool {
+        match self {
+            Self::Plain(_) => false,
+            Self::Tls(tls) => tls.get_ref().1.alpn_protocol() == Some(b"h2"),
+        }
+    }
+
     /// Reads what is there and hands it to `take`; no bytes at all mean that the peer closed.
     pub fn poll_read<R>(
         &mut self,

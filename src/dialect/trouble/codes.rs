@@ -3,7 +3,7 @@
 use crate::config::Trouble;
 
 /// What each code means; of several the first row counts.
-pub(super) const TABLE: [(Trouble, &[&str]); 8] = [
+pub(super) const TABLE: [(Trouble, &[&str]); 9] = [
     (Trouble::ContentFilter, CONTENT_FILTER),
     (Trouble::ContextLength, CONTEXT_LENGTH),
     (Trouble::Quota, QUOTA),
@@ -12,6 +12,7 @@ pub(super) const TABLE: [(Trouble, &[&str]); 8] = [
     (Trouble::UnknownModel, UNKNOWN_MODEL),
     (Trouble::Credentials, CREDENTIALS),
     (Trouble::Transient, TRANSIENT),
+    (Trouble::Failed, FAILED),
 ];
 
 const CONTENT_FILTER: &[&str] = &[
@@ -186,6 +187,15 @@ const TRANSIENT: &[&str] = &[
     "aborted",
     // Bedrock
     "modeltimeoutexception",
+];
+
+/// Said with 424, as if it were the caller's fault.
+const FAILED: &[&str] = &[
+    // Bedrock
+    "modelerrorexception",
+    "modelstreamerrorexception",
+    // TGI
+    "generation",
 ];
 
 /// Codes by which a request was refused, where no status says so.

@@ -147,6 +147,7 @@ const CONTEXT_LENGTH: &[Phrase] = &[
     &["prompt exceeds max length"],
     // TensorRT-LLM
     &["exceeds maximum input length"],
+    &["maximum context limit"],
     // LiteLLM
     &["contextwindowexceedederror"],
 ];

@@ -51,7 +51,7 @@ pub(super) async fn ask(question: Question, upload: Upload) -> Result<Reached, R
 
 /// Asks entry `index` alone, for the rest of an answer.
 pub(super) async fn ask_entry(question: Question, index: usize) -> Result<Reached, Refusal> {
-    let mut run = Run::new(question, None, index, Until::Event);
+    let run = Run::new(question, None, index, Until::Event);
     run.leash.hold();
     run.to_an_end().await
 }
@@ -320,8 +320,9 @@ impl Run {
     }
 
     fn finish(self, mut reached: Reached) -> Reached {
+        let rescuable = self.question.route.config.rescue && self.can_be_rescued(&reached);
         reached.trail = self.trail;
-        if self.question.route.config.rescue && self.can_be_rescued(&reached) {
+        if rescuable {
             reached.question = Some(Box::new(self.question));
         }
         reached

@@ -6,34 +6,16 @@
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use http::HeaderMap;
 
 use super::exchange::Connection;
 use super::framing::Decoder;
 use super::send::Sender;
+use crate::upstream::body::{BodyEnd, Piece};
 use crate::upstream::fault::Reason;
 use crate::upstream::pool::Home;
 
-/// A piece of a body.
-#[derive(Debug)]
-pub enum Piece {
-    /// The data of one read, without framing; never empty.
-    Data(Bytes),
-    /// The trailers.
-    Trailers(HeaderMap),
-}
-
-/// How a body ended, where it was not cut.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum BodyEnd {
-    /// As its framing said.
-    Framed,
-    /// By the close of the connection, which had to do as framing.
-    Closed,
-}
-
-/// The body of an answer.
-pub struct AnswerBody {
+/// The body of an answer by HTTP/1.1.
+pub struct Body {
     connection: Option<Connection>,
     decoder: Decoder,
     sender: Option<Sender>,
@@ -44,16 +26,16 @@ pub struct AnswerBody {
     upgrade: bool,
 }
 
-impl std::fmt::Debug for AnswerBody {
+impl std::fmt::Debug for Body {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("AnswerBody")
+        f.debug_struct("Body")
             .field("decoder", &self.decoder)
             .field("end", &self.end)
             .finish_non_exhaustive()
     }
 }
 
-impl AnswerBody {
+impl Body {
     pub(super) fn new(
         connection: Connection,
         decoder: Decoder,
@@ -100,11 +82,6 @@ impl AnswerBody {
             .map(|left| left + self.first.len() as u64)
     }
 
-    /// Whether the whole body was handed out already.
-    pub fn is_over(&self) -> bool {
-        self.remaining() == Some(0)
-    }
-
     /// How the body ended; `None` while it has not, and where it was cut.
     pub fn end(&self) -> Option<BodyEnd> {
         if self.decoder.is_done() {
@@ -124,7 +101,7 @@ impl AnswerBody {
         self.connection.take()
     }
 
-    /// The next piece, or `None` at the end, of which [`AnswerBody::end`] tells the kind.
+    /// The next piece, or `None` at the end, of which [`Body::end`] tells the kind.
     ///
     /// # Errors
     ///

@@ -8,7 +8,7 @@ use bytes::{Bytes, BytesMut};
 use http::header::CONTENT_LENGTH;
 use http::{Method, StatusCode};
 
-use super::body::AnswerBody;
+use super::body::Body;
 use super::framing::{BadFraming, Decoder, Framing};
 use super::head::{self, Head};
 use super::send::{Sender, Upload};
@@ -55,15 +55,6 @@ impl Connection {
     }
 }
 
-/// The answer to a request: its head, and its body still to be read.
-#[derive(Debug)]
-pub struct Answer {
-    /// The head.
-    pub head: Head,
-    /// The body. Boxed: answers are handed up through many hands.
-    pub body: Box<AnswerBody>,
-}
-
 /// A request that failed before the head of its answer was whole.
 #[derive(Debug)]
 pub struct ExchangeFault {
@@ -87,7 +78,7 @@ pub async fn exchange(
     method: &Method,
     mut head: BytesMut,
     mut upload: Upload,
-) -> Result<Answer, ExchangeFault> {
+) -> Result<(Head, Body), ExchangeFault> {
     if let Upload::Kept(body) = &mut upload
         && body.len() <= GATHERED
     {
@@ -186,7 +177,7 @@ impl Exchange {
         Poll::Ready(parsed.map_err(Reason::Io).and_then(|inner| inner))
     }
 
-    fn into_answer(self, method: &Method, mut head: Head) -> Result<Answer, Reason> {
+    fn into_answer(self, method: &Method, mut head: Head) -> Result<(Head, Body), Reason> {
         let framing = head::framing(method, &head)?;
         let mut decoder = Decoder::new(framing);
         let mut connection = self.connection;
@@ -209,12 +200,9 @@ impl Exchange {
             decode_ahead(&mut connection, &mut decoder)?
         };
         let sender = Some(self.sender).filter(|sender| !sender.is_done());
-        let body = AnswerBody::new(connection, decoder, sender, keep, first);
+        let body = Body::new(connection, decoder, sender, keep, first);
         let body = if upgrade { body.upgraded() } else { body };
-        Ok(Answer {
-            head,
-            body: Box::new(body),
-        })
+        Ok((head, body))
     }
 }
 

@@ -9,7 +9,7 @@ use super::framing::Framing;
 /// Largest head of an answer, in bytes.
 pub const MAX_HEAD: usize = 64 * 1024;
 /// Most fields in the head of an answer.
-const MAX_FIELDS: usize = 128;
+pub const MAX_FIELDS: usize = 128;
 
 /// Fields that are put into an answer on its way, at most; more only cost time.
 const ROOM: usize = 6;
@@ -19,7 +19,7 @@ const ROOM: usize = 6;
 pub struct Head {
     /// The status.
     pub status: StatusCode,
-    /// HTTP/1.0 or HTTP/1.1.
+    /// HTTP/1.0, HTTP/1.1 or HTTP/2.
     pub version: Version,
     /// The fields, in order.
     pub headers: HeaderMap,

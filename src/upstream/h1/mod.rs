@@ -10,8 +10,8 @@ mod framing;
 mod head;
 mod send;
 
-pub use body::{AnswerBody, BodyEnd, Piece};
-pub use exchange::{Answer, Connection, ExchangeFault, exchange};
+pub use body::Body;
+pub use exchange::{Connection, ExchangeFault, exchange};
 pub use framing::BadFraming;
-pub use head::{Announced, BadHead, Head, encode};
+pub use head::{Announced, BadHead, Head, MAX_FIELDS, MAX_HEAD, encode};
 pub use send::{Upload, UploadBody};
