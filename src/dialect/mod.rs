@@ -9,17 +9,23 @@
 //! The room knows bytes and `http` types only: no sockets, no clocks, no tasks. On the hot path it
 //! watches chunks that are already on their way; it holds back, copies and allocates nothing.
 
+mod content;
 mod document;
 mod ending;
 mod failure;
+mod gathered;
 mod glance;
 mod lines;
 mod marker;
+mod members;
 mod payload;
 mod recognise;
 mod request;
 mod trouble;
 mod rescue;
+mod told;
+mod unstreamed;
+mod usage;
 mod watcher;
 
 pub use ending::{ClientEnd, Ending, TransportEnd, Verdict, judge};
@@ -27,8 +33,12 @@ pub use failure::{Failure, error_event, heartbeat, is_error_answer, refusal};
 pub use marker::Marker;
 pub use recognise::{BodyKind, body_kind, model_in_path, recognise};
 pub use request::{BodyFault, Facts, Model, read_request, rename_model};
+pub use trouble::{retry_after, retry_delay, trouble, trouble_in_event, wants_body};
 pub use rescue::{Passed, Sequel, Transcript, can_be_rescued, prefilled};
+pub use usage::{Usage, usage_in_document};
 pub use watcher::Watcher;
 
 #[cfg(test)]
 mod recordings_tests;
+#[cfg(test)]
+mod told_recordings_tests;

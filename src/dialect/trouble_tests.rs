@@ -437,6 +437,10 @@ fn pages_and_other_texts_change_nothing() {
     let page = b"<html><head><title>502 Bad Gateway</title></head><body>{nginx}</body></html>";
     assert_eq!(of(OpenaiChat, 502, page), Failed);
     assert_eq!(of(OpenaiChat, 413, page), Refused);
+    let page = b"\n<p>No such page. Our models: <a>m</a></p><p>404 Not Found</p>";
+    assert_eq!(of(OpenaiChat, 404, page), Refused);
+    let event = b"data: {\"error\":{\"code\":\"model_not_found\"}}\n\n";
+    assert_eq!(of(OpenaiChat, 404, event), UnknownModel);
     assert_eq!(of(OpenaiChat, 503, b""), Overloaded);
     let deep = "[".repeat(100_000);
     assert_eq!(of(OpenaiChat, 400, deep.as_bytes()), Refused);

@@ -3,8 +3,6 @@
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use bytes::Bytes;
-
 use super::context::Reached;
 use super::rescued::Rescued;
 use crate::upstream::{AnswerBody, BodyEnd, Piece, Reason};
@@ -71,13 +69,6 @@ impl Incoming {
         match self {
             Self::Plain(body) => body.remaining(),
             Self::Rescued(_) => None,
-        }
-    }
-
-    /// Hands the next piece out once more: it was only looked at.
-    pub(super) fn put_back(&mut self, data: Bytes) {
-        if let Self::Plain(body) = self {
-            body.put_back(data);
         }
     }
 

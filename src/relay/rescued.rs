@@ -208,6 +208,7 @@ impl Rescued {
             None => Passed::Keep,
             Some(sequel) => sequel.pass(parts.data.as_bytes()),
         };
+        let name = parts.event.as_deref();
         let instead = match passed {
             Passed::Drop => return Taken::More,
             Passed::Differs => {
@@ -216,15 +217,22 @@ impl Rescued {
                 ));
             }
             Passed::Keep => None,
-            Passed::Instead(data) => {
-                let data = String::from_utf8_lossy(&data).into_owned();
-                Frame::new(parts.event.as_deref(), &data, parts.retry).ok()
+            Passed::Instead(data) => event_of(name, &data),
+            Passed::Behind { stop, data } => {
+                if let Some(stop) = event_of(Some(Passed::STOP), &stop) {
+                    self.deliver(&stop, None);
+                }
+                data.and_then(|data| event_of(name, &data))
             }
         };
-        let told = instead.as_ref().unwrap_or(&frame);
-        self.transcript.take(told.parts().data.as_bytes());
-        self.hand_out(told, block.id.as_deref());
+        self.deliver(instead.as_ref().unwrap_or(&frame), block.id.as_deref());
         Taken::More
+    }
+
+    /// An event goes to the caller, and is part of what was delivered.
+    fn deliver(&mut self, frame: &Frame, id: Option<&str>) {
+        self.transcript.take(frame.parts().data.as_bytes());
+        self.hand_out(frame, id);
     }
 
     fn hand_out(&mut self, frame: &Frame, id: Option<&str>) {
@@ -332,6 +340,10 @@ impl Leg {
         ready!(silence.as_mut().poll(cx));
         Poll::Ready(Reason::Idle(limit))
     }
+}
+
+fn event_of(name: Option<&str>, data: &[u8]) -> Option<Frame> {
+    Frame::new(name, &String::from_utf8_lossy(data), None).ok()
 }
 
 /// Asks the entries behind `entry`, or the same one where there is no other, for the rest of an answer of which

@@ -69,6 +69,19 @@ impl Pass {
     pub fn is_probe(self) -> bool {
         self.probe
     }
+
+    /// Its request has ended: it went well, it failed, or nothing is known (its client left, or the fault was
+    /// the caller's own).
+    pub fn ended(self, well: Option<bool>) -> Ended {
+        Ended { pass: self, well }
+    }
+}
+
+/// A pass that is given back, see [`Pass::ended`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ended {
+    pass: Pass,
+    well: Option<bool>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -135,17 +148,24 @@ impl Breaker {
         })
     }
 
-    /// Ends a request, once: it went well, it failed, or nothing is known (its client left, or the fault was
-    /// the caller's own). A probe's place is free again in each case. `jitter` is a number by chance from 0 to
-    /// 1. Gives true when this put the endpoint out.
-    pub fn end(
-        &mut self,
-        pass: Pass,
-        well: Option<bool>,
-        rules: &Eject,
-        now: Instant,
-        jitter: f64,
-    ) -> bool {
+    /// A request's first event has come. In a trial that brings the endpoint in: an answer may last for
+    /// hours, and a feed for ever, and nobody else would be sent meanwhile. Gives the pass to end the request
+    /// with: should its answer be cut later, that is a failure like any other.
+    pub fn answered(&mut self, pass: Pass, now: Instant) -> Pass {
+        if pass.period == self.period && matches!(self.state, State::Trial { .. }) {
+            self.come_in(now);
+            return Pass {
+                period: self.period,
+                probe: false,
+            };
+        }
+        pass
+    }
+
+    /// Ends a request, once. A probe's place is free again, whatever the request has shown. `jitter` is a
+    /// number by chance from 0 to 1. Gives true when this put the endpoint out.
+    pub fn end(&mut self, ended: Ended, rules: &Eject, now: Instant, jitter: f64) -> bool {
+        let Ended { pass, well } = ended;
         if pass.period != self.period {
             return false;
         }

@@ -20,7 +20,7 @@ fn seconds(count: u64) -> Duration {
 /// One request that ends at once.
 fn ask(breaker: &mut Breaker, rules: &Eject, well: bool, now: Instant) -> bool {
     let pass = breaker.begin(rules, now, false).unwrap();
-    breaker.end(pass, Some(well), rules, now, 0.0)
+    breaker.end(pass.ended(Some(well)), rules, now, 0.0)
 }
 
 /// One that was put out at `now` by failures in a row.
@@ -57,7 +57,7 @@ fn a_good_ending_breaks_the_row_and_no_judgement_does_not() {
         assert!(!ask(&mut breaker, &RULES, well, now));
     }
     let pass = breaker.begin(&RULES, now, false).unwrap();
-    assert!(!breaker.end(pass, None, &RULES, now, 0.0));
+    assert!(!breaker.end(pass.ended(None), &RULES, now, 0.0));
     assert!(!ask(&mut breaker, &RULES, false, now));
     assert!(ask(&mut breaker, &RULES, false, now));
 }
@@ -117,9 +117,9 @@ fn a_trial_has_few_places_and_a_good_probe_brings_it_in() {
     assert!(first.is_probe() && second.is_probe());
     assert_eq!(breaker.begin(&RULES, now, false), None);
     // A dropped probe frees its place.
-    assert!(!breaker.end(second, None, &RULES, now, 0.0));
+    assert!(!breaker.end(second.ended(None), &RULES, now, 0.0));
     assert!(breaker.may_begin(&RULES, now));
-    assert!(!breaker.end(first, Some(true), &RULES, now, 0.0));
+    assert!(!breaker.end(first.ended(Some(true)), &RULES, now, 0.0));
     assert_eq!(breaker.standing(now), Standing::In);
     assert_eq!(breaker.failures_in_row(), 0);
     assert!(
@@ -166,19 +166,19 @@ fn late_endings_are_not_heard() {
     }
     // While out: neither better nor worse.
     let out = out_for(&breaker, start);
-    assert!(!breaker.end(late, Some(false), &RULES, start + seconds(1), 0.0));
-    assert!(!breaker.end(late, Some(true), &RULES, start + seconds(1), 0.0));
+    assert!(!breaker.end(late.ended(Some(false)), &RULES, start + seconds(1), 0.0));
+    assert!(!breaker.end(late.ended(Some(true)), &RULES, start + seconds(1), 0.0));
     assert_eq!(out_for(&breaker, start), out);
     // In the trial: it was no probe.
     let now = start + seconds(5);
     let probe = breaker.begin(&RULES, now, false).unwrap();
-    assert!(!breaker.end(late, Some(false), &RULES, now, 0.0));
+    assert!(!breaker.end(late.ended(Some(false)), &RULES, now, 0.0));
     assert_eq!(breaker.standing(now), Standing::Trial);
     // In again: a probe that was overtaken frees nothing and says nothing.
     let second = breaker.begin(&RULES, now, false).unwrap();
-    breaker.end(probe, Some(true), &RULES, now, 0.0);
+    breaker.end(probe.ended(Some(true)), &RULES, now, 0.0);
     for _ in 0..5 {
-        assert!(!breaker.end(second, Some(false), &RULES, now, 0.0));
+        assert!(!breaker.end(second.ended(Some(false)), &RULES, now, 0.0));
     }
     assert_eq!(breaker.standing(now), Standing::In);
 }
@@ -189,16 +189,42 @@ fn one_that_has_nowhere_else_to_go_is_always_sent() {
     let mut breaker = put_out(start);
     let forced = breaker.begin(&RULES, start, true).unwrap();
     assert!(!forced.is_probe());
-    assert!(!breaker.end(forced, Some(true), &RULES, start, 0.0));
+    assert!(!breaker.end(forced.ended(Some(true)), &RULES, start, 0.0));
     assert_eq!(out_for(&breaker, start), seconds(5));
     let now = start + seconds(5);
     let probes = [(); 2].map(|()| breaker.begin(&RULES, now, true).unwrap());
     assert!(probes.iter().all(|pass| pass.is_probe()));
     let beside = breaker.begin(&RULES, now, true).unwrap();
     assert!(!beside.is_probe());
-    assert!(!breaker.end(beside, None, &RULES, now, 0.0));
+    assert!(!breaker.end(beside.ended(None), &RULES, now, 0.0));
     assert!(!breaker.may_begin(&RULES, now), "it held no place");
-    assert!(breaker.end(beside, Some(false), &RULES, now, 0.0));
+    assert!(breaker.end(beside.ended(Some(false)), &RULES, now, 0.0));
+    assert_eq!(out_for(&breaker, now), seconds(10));
+}
+
+#[test]
+fn an_answer_without_an_end_brings_it_in() {
+    let start = Instant::now();
+    let mut breaker = put_out(start);
+    let now = start + seconds(5);
+    let probe = breaker.begin(&RULES, now, false).unwrap();
+    let late = breaker.begin(&RULES, now, false).unwrap();
+    let feed = breaker.answered(probe, now);
+    assert_eq!(breaker.standing(now), Standing::In);
+    assert!(!feed.is_probe());
+    // The other one is of the trial still; the feed is heard once it is cut, as one failure.
+    assert_eq!(breaker.answered(late, now), late);
+    assert!(!breaker.end(late.ended(Some(false)), &RULES, now, 0.0));
+    assert_eq!(breaker.failures_in_row(), 0);
+    assert!(!breaker.end(feed.ended(Some(false)), &RULES, now, 0.0));
+    assert_eq!(breaker.failures_in_row(), 1);
+    // It came in just now: the next time out is twice as long.
+    ask(&mut breaker, &RULES, false, now);
+    assert!(ask(&mut breaker, &RULES, false, now));
+    assert_eq!(out_for(&breaker, now), seconds(10));
+    // What was sent while it was out is no sign of life.
+    let forced = breaker.begin(&RULES, now, true).unwrap();
+    assert_eq!(breaker.answered(forced, now), forced);
     assert_eq!(out_for(&breaker, now), seconds(10));
 }
 
@@ -228,7 +254,7 @@ fn flap(took: Duration) {
         pending.retain(|&(end, pass, well)| {
             let ended = end <= now;
             if ended {
-                breaker.end(pass, Some(well), &rules, end, chance.f64());
+                breaker.end(pass.ended(Some(well)), &rules, end, chance.f64());
             }
             !ended
         });
@@ -304,6 +330,16 @@ impl Model {
         Some(place)
     }
 
+    fn answered(&mut self, number: usize, now: Instant) {
+        if self.trial && self.heard.iter().any(|(one, _)| *one == number) {
+            self.trial = false;
+            self.history.clear();
+            self.row = 0;
+            self.heard = vec![(number, false)];
+            self.came_in = Some(now);
+        }
+    }
+
     fn end(&mut self, number: usize, well: Option<bool>, rules: &Eject, now: Instant) -> bool {
         let Some(at) = self.heard.iter().position(|(one, _)| *one == number) else {
             return false;
@@ -352,6 +388,7 @@ impl Model {
 enum Step {
     Wait(u64),
     Begin { forced: bool },
+    Answer { which: usize },
     End { which: usize, well: Option<bool> },
 }
 
@@ -360,6 +397,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     let step = prop_oneof![
         2 => (0_u64..8_000).prop_map(Step::Wait),
         5 => prop::bool::weighted(0.2).prop_map(|forced| Step::Begin { forced }),
+        1 => (0_usize..64).prop_map(|which| Step::Answer { which }),
         5 => (0_usize..64, well).prop_map(|(which, well)| Step::End { which, well }),
     ];
     prop::collection::vec(step, 1..300)
@@ -397,12 +435,16 @@ proptest! {
                     prop_assert_eq!(pass.map(Pass::is_probe), expected);
                     begun.extend(pass.map(|pass| (number, pass)));
                 }
+                Step::Answer { .. } | Step::End { .. } if begun.is_empty() => {}
+                Step::Answer { which } => {
+                    let at = which % begun.len();
+                    let (number, pass) = begun[at];
+                    begun[at].1 = breaker.answered(pass, now);
+                    model.answered(number, now);
+                }
                 Step::End { which, well } => {
-                    if begun.is_empty() {
-                        continue;
-                    }
                     let (number, pass) = begun.remove(which % begun.len());
-                    let ejected = breaker.end(pass, well, &rules, now, 0.0);
+                    let ejected = breaker.end(pass.ended(well), &rules, now, 0.0);
                     prop_assert_eq!(ejected, model.end(number, well, &rules, now));
                     ejections += u64::from(ejected);
                 }
@@ -435,10 +477,14 @@ proptest! {
                 Step::Wait(millis) => now += Duration::from_millis(millis),
                 // Nobody is forced here: all that is sent in a trial is a probe.
                 Step::Begin { .. } => begun.extend(breaker.begin(&rules, now, false)),
-                Step::End { .. } if begun.is_empty() => {}
+                Step::Answer { .. } | Step::End { .. } if begun.is_empty() => {}
+                Step::Answer { which } => {
+                    let at = which % begun.len();
+                    begun[at] = breaker.answered(begun[at], now);
+                }
                 Step::End { which, well } => {
                     let pass = begun.swap_remove(which % begun.len());
-                    if breaker.end(pass, well, &rules, now, chance.f64()) {
+                    if breaker.end(pass.ended(well), &rules, now, chance.f64()) {
                         out_since = Some(now);
                     }
                 }
@@ -453,7 +499,7 @@ proptest! {
         }
         // However it ended: once every request has ended, it is tried again within the longest pause.
         for pass in begun {
-            breaker.end(pass, None, &rules, now, chance.f64());
+            breaker.end(pass.ended(None), &rules, now, chance.f64());
         }
         prop_assert!(breaker.may_begin(&rules, now + rules.longest));
     }

@@ -216,6 +216,20 @@ async fn questions_to_one_endpoint_never_overlap_and_silence_is_not_well() {
 }
 
 #[tokio::test]
+async fn the_first_question_comes_at_once_and_the_next_one_when_it_is_time() {
+    let server = Server::start(Mood::Says(StatusCode::OK)).await;
+    let end = endpoint(server.address, "");
+    let mut check = often(1, 1);
+    check.every = Duration::from_secs(3600);
+    let _running = checking(vec![checked_by(std::slice::from_ref(&end), &check)]);
+    until("the first question", || server.seen().len() == 1).await;
+    let early = timeout(Duration::from_millis(100), async {
+        until("a second question", || server.seen().len() > 1).await;
+    });
+    assert!(early.await.is_err(), "an hour is not over");
+}
+
+#[tokio::test]
 async fn an_endless_body_is_not_read_to_its_end_and_a_cut_one_is_not_well() {
     let server = Server::start(Mood::Says(StatusCode::BAD_GATEWAY)).await;
     let end = endpoint(server.address, "");

@@ -95,6 +95,11 @@ impl Health {
         self.latency.observe(took, now);
     }
 
+    /// An attempt failed before any event.
+    pub(super) fn observe_miss(&self, now: Instant) {
+        self.latency.miss(now);
+    }
+
     /// Leaves it alone for so long, since it has asked for that.
     pub(super) fn rest(&self, pause: Duration, now: Instant) {
         let until = now.saturating_duration_since(self.began) + pause;

@@ -14,14 +14,15 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
 
+use super::connect::Place;
 use super::fault::Reason;
 
 /// An answer that has grown old is used for so many times longer, while no new one is to be had,
 const HELD_TIMES: u32 = 10;
 /// but no longer than this.
 const HELD_AT_MOST: Duration = Duration::from_secs(60 * 60);
-/// After a look-up that failed, and before the next one is started for the same name; less where answers are kept
-/// for less.
+/// After a look-up that failed, and before the next one is started while old addresses do; less where answers are
+/// kept for less.
 const AFTER_FAILURE: Duration = Duration::from_secs(5);
 /// How long a look-up may take: the system's own limits allow for more, and some of its modules have none.
 const LONGEST: Duration = Duration::from_secs(30);
@@ -263,6 +264,20 @@ impl Shared {
                 }
                 state.failed = Some(Instant::now());
                 Err((error.kind(), error.to_string().into()))
+            }
+        }
+    }
+}
+
+impl Place {
+    /// Whether a connection to `address` that was kept still leads there, as far as is known. Has the name looked up
+    /// again, without waiting for it, when its addresses are older than `keep`; must be called in a runtime.
+    pub fn leads_to(&self, address: SocketAddr, keep: Duration) -> bool {
+        match self {
+            Self::Address(known) => *known == address,
+            Self::Name { host, port, lookup } => {
+                lookup.refresh(host, *port, keep);
+                lookup.has(address)
             }
         }
     }

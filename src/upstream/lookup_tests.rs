@@ -7,6 +7,10 @@ use proptest::prelude::*;
 use tokio::sync::Semaphore;
 use tokio::task::yield_now;
 use tokio::time::advance;
+use tracing::{Event, Level, Subscriber};
+use tracing_subscriber::Layer;
+use tracing_subscriber::layer::{Context, SubscriberExt};
+use tracing_subscriber::util::SubscriberInitExt;
 
 use super::*;
 
@@ -196,6 +200,48 @@ async fn old_addresses_do_while_the_resolver_fails_but_not_for_ever() {
     assert_eq!(ask(&lookup).await.unwrap(), parsed(&["10.0.0.3:80"]));
 }
 
+/// Keeps the level of all that is logged.
+#[derive(Clone, Default)]
+struct Levels(Arc<Mutex<Vec<Level>>>);
+
+impl<S: Subscriber> Layer<S> for Levels {
+    fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
+        if event.metadata().target().ends_with("lookup") {
+            self.0.lock().unwrap().push(*event.metadata().level());
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_row_of_failures_is_logged_once_and_its_end_too() {
+    let logged = Levels::default();
+    let _logging = tracing_subscriber::registry()
+        .with(logged.clone())
+        .set_default();
+    let told = Told::addresses(&["10.0.0.1:80"]);
+    let lookup = told.lookup();
+    ask(&lookup).await.unwrap();
+    for row in 1..4 {
+        told.say(Err(io::ErrorKind::Other));
+        advance(KEEP).await;
+        for _ in 0..3 {
+            advance(AFTER_FAILURE).await;
+            let asked = told.asked();
+            ask(&lookup).await.unwrap();
+            until(|| told.asked() > asked).await;
+            let_others_run().await;
+        }
+        told.say(Ok(&["10.0.0.1:80"]));
+        advance(AFTER_FAILURE).await;
+        ask(&lookup).await.unwrap();
+        let_others_run().await;
+        assert_eq!(
+            *logged.0.lock().unwrap(),
+            [Level::WARN, Level::INFO].repeat(row)
+        );
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_look_up_that_hangs_is_given_up() {
     let told = Told::waiting(&["10.0.0.1:80"]);
@@ -221,6 +267,28 @@ async fn who_keeps_connections_has_names_looked_up_too() {
     advance(KEEP * 1000).await;
     lookup.refresh("model.test", 80, KEEP);
     until(|| lookup.has("10.0.0.9:80".parse().unwrap())).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_kept_connection_is_known_to_lead_nowhere_any_more() {
+    let told = Told::addresses(&["10.0.0.1:80"]);
+    let place = Place::Name {
+        host: "model.test".into(),
+        port: 80,
+        lookup: told.lookup(),
+    };
+    let Place::Name { lookup, .. } = &place else {
+        panic!("it was a name");
+    };
+    ask(lookup).await.unwrap();
+    told.say(Ok(&["10.0.0.2:80"]));
+    let kept = "10.0.0.1:80".parse().unwrap();
+    assert!(place.leads_to(kept, KEEP));
+    advance(KEEP).await;
+    until(|| !place.leads_to(kept, KEEP)).await;
+    assert!(place.leads_to("10.0.0.2:80".parse().unwrap(), KEEP));
+    assert_eq!(told.asked(), 2);
+    assert!(Place::Address(kept).leads_to(kept, KEEP));
 }
 
 #[tokio::test]

@@ -49,8 +49,12 @@ impl Turn {
     pub fn first_event(&mut self) {
         if !std::mem::replace(&mut self.timed, true) {
             let now = Instant::now();
-            let took = now - self.began;
-            self.endpoint.health.observe_first_event(took, now);
+            let health = &self.endpoint.health;
+            health.observe_first_event(now - self.began, now);
+            // An endpoint on trial is well once it answers: an answer may last for hours.
+            if let Some(pass) = self.pass {
+                self.pass = Some(health.breaker().answered(pass, now));
+            }
         }
     }
 
@@ -75,8 +79,12 @@ impl Drop for Turn {
         self.endpoint.health.leave();
         let Some(pass) = self.pass else { return };
         let now = Instant::now();
+        if self.verdict == Some(false) && !self.timed {
+            self.endpoint.health.observe_miss(now);
+        }
         let mut breaker = self.endpoint.health.breaker();
-        let ejected = breaker.end(pass, self.verdict, &self.rules, now, fastrand::f64());
+        let ended = pass.ended(self.verdict);
+        let ejected = breaker.end(ended, &self.rules, now, fastrand::f64());
         drop(breaker);
         if ejected {
             tracing::warn!(endpoint = %self.endpoint.name, "its answers fail: left out for a while");

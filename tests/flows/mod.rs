@@ -23,4 +23,5 @@ mod tokens;
 mod topics;
 mod unbuffered;
 mod uploads;
+mod upstreams;
 mod websocket;

@@ -35,9 +35,8 @@ const CONTENT_FILTER: &[&str] = &[
     "inputtextsensitivecontentdetected",
     "inputimagesensitivecontentdetected",
     "outputtextsensitivecontentdetected",
-    // Zhipu, StepFun
+    // Zhipu's word, StepFun's
     "sensitive",
-    "1301",
     "censorshipblocked",
 ];
 
@@ -102,8 +101,6 @@ const OVERLOADED: &[&str] = &[
     "modelnotreadyexception",
     // Groq's flex tier
     "capacityexceeded",
-    // Zhipu
-    "1305",
     "serviceunavailable",
     "serviceunavailableerror",
 ];
@@ -133,9 +130,6 @@ const RATE_LIMITED: &[&str] = &[
     "limitrequests",
     // Mistral
     "servicetiercapacityexceeded",
-    // Zhipu
-    "1302",
-    "1303",
 ];
 
 const UNKNOWN_MODEL: &[&str] = &[

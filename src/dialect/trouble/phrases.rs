@@ -97,6 +97,9 @@ const CONTENT_FILTER: &[Phrase] = &[
     &["considered high risk"],
     // MiniMax
     &["new_sensitive"],
+    // Zhipu, whose code for it is a number, as others have for other things
+    &["不安全或敏感内容"],
+    &["unsafe or sensitive content"],
     // StepFun
     &["content you provided or machine outputted is blocked"],
 ];

@@ -64,9 +64,13 @@ pub(super) struct Told {
 }
 
 impl Told {
-    /// Reads a body: a document, a list of them, or a text.
+    /// Reads a body: a document, a list of them, or a text. Pages are a proxy's, and speak of no
+    /// model.
     pub fn read(body: &[u8]) -> Self {
         let mut told = Self::default();
+        if body.trim_ascii_start().starts_with(b"<") {
+            return told;
+        }
         match serde_json::from_slice::<Value>(body) {
             Ok(document) => told.value(&document, DEEPEST),
             Err(_) => {

@@ -37,7 +37,9 @@ pub(super) fn of(question: &Question) -> Option<config::Hedge> {
 
 fn next(question: &Question) -> Option<usize> {
     let mut others = question.route.config.to.iter().enumerate().skip(1);
-    others.find(|(_, target)| !target.larger).map(|(index, _)| index)
+    others
+        .find(|(_, target)| !target.larger)
+        .map(|(index, _)| index)
 }
 
 /// Asks, and asks the next entry too when no content has come in time. Whoever is not heard is let go at once.
@@ -86,7 +88,5 @@ pub(super) async fn ask(question: Question, rules: config::Hedge) -> Result<Reac
 
 /// Whether it is an answer, and no error.
 fn is_good(outcome: &Result<Reached, Refusal>) -> bool {
-    outcome
-        .as_ref()
-        .is_ok_and(|reached| reached.turn.is_some())
+    outcome.as_ref().is_ok_and(|reached| reached.turn.is_some())
 }

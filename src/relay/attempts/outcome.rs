@@ -8,12 +8,12 @@ use std::future::poll_fn;
 use std::time::{Duration, SystemTime};
 
 use bytes::{Bytes, BytesMut};
-use http::StatusCode;
+use http::{HeaderMap, StatusCode};
 use tokio::time::{Instant, timeout_at};
 
 use crate::config::{Dialect, ResolvedClocks, Trouble};
 use crate::dialect::{BodyKind, Marker, Watcher, body_kind};
-use crate::dialect::{retry_after, trouble, trouble_in_event, wants_body};
+use crate::dialect::{retry_after, retry_delay, trouble, trouble_in_event, wants_body};
 use crate::upstream::{Answer, Piece, Reason};
 
 /// Largest body of an error that is read for its reason, in bytes.
@@ -91,10 +91,15 @@ pub(super) async fn judge(
         None => Ok(answer),
         Some(trouble) => Err(Bad {
             trouble,
-            rest: retry_after(headers, SystemTime::now()),
+            rest: rest(headers, body.as_deref()),
             what: What::Answer(Box::new(answer)),
         }),
     }
+}
+
+/// How long the upstream wants to be left alone, from its fields or its body.
+fn rest(headers: &HeaderMap, body: Option<&[u8]>) -> Option<Duration> {
+    retry_after(headers, SystemTime::now()).or_else(|| retry_delay(body?))
 }
 
 /// The body of an error, if it is small and comes soon; it stays to be read.
@@ -182,11 +187,7 @@ fn counts(watcher: &Watcher, until: Until) -> bool {
 }
 
 /// When what is waited for has to be there, and the limit that says so.
-fn due(
-    watcher: &Watcher,
-    clocks: &ResolvedClocks,
-    began: Instant,
-) -> (Option<Instant>, Duration) {
+fn due(watcher: &Watcher, clocks: &ResolvedClocks, began: Instant) -> (Option<Instant>, Duration) {
     let now = Instant::now();
     let first = clocks.first_event.filter(|_| watcher.events() == 0);
     let limits = [

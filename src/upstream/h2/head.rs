@@ -62,9 +62,10 @@ fn fields(headers: &HeaderMap) -> HeaderMap {
     }
     if fields.contains_key(TE) {
         let trailers = fields.get_all(TE).iter().any(|value| value == "trailers");
-        fields.remove(TE);
         if trailers {
             fields.insert(TE, HeaderValue::from_static("trailers"));
+        } else {
+            fields.remove(TE);
         }
     }
     fields

@@ -23,5 +23,4 @@ pub(super) use opening::Opening;
 pub(super) use sessions::{Given, Sessions};
 
 #[cfg(test)]
-#[path = "h2_tests.rs"]
 mod tests;

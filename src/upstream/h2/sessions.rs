@@ -40,7 +40,7 @@ impl std::fmt::Debug for Sessions {
 struct Inner {
     /// The oldest first.
     sessions: Vec<Session>,
-    waiting: VecDeque<oneshot::Sender<Given>>,
+    waiting: VecDeque<Waiter>,
     /// Connections that are being opened.
     opening: usize,
     /// How many streams the last one takes.
@@ -50,6 +50,13 @@ struct Inner {
     used: Option<Instant>,
     keep: Duration,
     room: usize,
+}
+
+/// A request that waits for a place.
+struct Waiter {
+    giver: oneshot::Sender<Given>,
+    /// The connection that has refused it.
+    refused: Option<Arc<Life>>,
 }
 
 /// What a request gets.
@@ -128,8 +135,11 @@ impl Sessions {
             return Ok(Given::Own);
         }
         let (giver, waited) = oneshot::channel();
-        inner.waiting.retain(|giver| !giver.is_closed());
-        inner.waiting.push_back(giver);
+        inner.waiting.retain(|waiter| !waiter.giver.is_closed());
+        inner.waiting.push_back(Waiter {
+            giver,
+            refused: refused.cloned(),
+        });
         if inner.needs_another() {
             inner.opening += 1;
             let (sessions, opening) = (self.clone(), opening.clone());
@@ -187,17 +197,17 @@ impl Sessions {
                 let waiting = inner
                     .waiting
                     .drain(..)
-                    .filter(|giver| !giver.is_closed())
-                    .map(|giver| {
+                    .filter(|waiter| !waiter.giver.is_closed())
+                    .map(|waiter| {
                         let given = connection.take().map_or(Given::Own, Given::One);
-                        (giver, given)
+                        (waiter.giver, given)
                     });
                 waiting.collect()
             }
             // Those under way may fare better.
             Err(_) if inner.opening > 0 => Vec::new(),
             Err(reason) => {
-                let failed = |giver| (giver, Given::Failed(reason.again()));
+                let failed = |waiter: Waiter| (waiter.giver, Given::Failed(reason.again()));
                 inner.waiting.drain(..).map(failed).collect()
             }
         }
@@ -206,19 +216,9 @@ impl Sessions {
     /// Gives places that are free to those who wait.
     pub(super) fn serve(self: &Arc<Self>) {
         loop {
-            let (giver, lease) = {
-                let mut inner = self.lock();
-                inner.waiting.retain(|giver| !giver.is_closed());
-                if inner.waiting.is_empty() {
-                    return;
-                }
-                let Some(lease) = inner.lease(self, None) else {
-                    return;
-                };
-                match inner.waiting.pop_front() {
-                    Some(giver) => (giver, lease),
-                    None => return,
-                }
+            // Given outside of the lock: a lease that nobody takes comes back here.
+            let Some((giver, lease)) = self.lock().match_one(self) else {
+                return;
             };
             let _ = giver.send(Given::Stream(lease));
         }
@@ -267,6 +267,21 @@ impl Inner {
         };
         let at = self.sessions.iter_mut().position(fits)?;
         self.sessions[at].lease(sessions)
+    }
+
+    /// The first of those who wait for whom there is a place.
+    fn match_one(&mut self, sessions: &Arc<Sessions>) -> Option<(oneshot::Sender<Given>, Lease)> {
+        self.waiting.retain(|waiter| !waiter.giver.is_closed());
+        for at in 0..self.waiting.len() {
+            let refused = self.waiting[at].refused.clone();
+            if let Some(lease) = self.lease(sessions, refused.as_ref()) {
+                let waiter = self.waiting.remove(at)?;
+                return Some((waiter.giver, lease));
+            }
+            // Without one that it may not have, nobody else will find any either.
+            refused?;
+        }
+        None
     }
 
     /// Whether those under way will not do for those who wait.
