@@ -191,7 +191,9 @@ impl Refusal {
 impl Refusal {
     /// An upstream all of whose endpoints are left out.
     pub(super) fn all_left_out(upstream: &str) -> Self {
-        let message = format!("every endpoint of the upstream `{upstream}` is left out for now, since its answers failed");
+        let message = format!(
+            "every endpoint of the upstream `{upstream}` is left out for now, since its answers failed"
+        );
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "upstream_ejected", message).transient()
     }
 

@@ -152,6 +152,7 @@ impl Run {
             let number = turn.endpoint().number;
             let (bad, turn) = match self.attempt(entry, turn, outgoing, &clocks).await? {
                 Ok((asked, turn)) => {
+                    entry.attempts.answered.inc();
                     return Ok(Entered::Answered(Box::new(Reached {
                         began: turn.began(),
                         asked,
@@ -171,7 +172,11 @@ impl Run {
                 plan.stay();
             }
             let mut step = plan.after(&failed, fastrand::f64());
-            if matches!(step, Step::Again(_)) && failed.sent && !entry.group.may_retry() {
+            let costs = matches!(step, Step::Again(_)) && failed.sent;
+            if costs && entry.group.may_retry() {
+                entry.attempts.retries.inc();
+            } else if costs {
+                entry.attempts.retries_refused.inc();
                 tracing::debug!(upstream = %entry.group.name, "not sent again: the retry budget is used up");
                 step = plan.skip();
             }
@@ -229,7 +234,14 @@ impl Run {
                 };
                 let what = What::Nothing(reason);
                 let rest = None;
-                return Ok(Err(Box::new((Bad { trouble, rest, what }, turn))));
+                return Ok(Err(Box::new((
+                    Bad {
+                        trouble,
+                        rest,
+                        what,
+                    },
+                    turn,
+                ))));
             }
         };
         let judged = judge(answer, self.question.dialect, self.until, clocks, began).await;
@@ -241,7 +253,11 @@ impl Run {
 
     fn look_at(&self, bad: &Bad, entry: &Entry, tried: &[u64]) -> Failed {
         let untried = entry.group.members.len() > tried.len()
-            && entry.group.members.iter().any(|member| !tried.contains(&member.endpoint.number));
+            && entry
+                .group
+                .members
+                .iter()
+                .any(|member| !tried.contains(&member.endpoint.number));
         let before = matches!(&bad.what, What::Nothing(reason) if reason.before_request());
         Failed {
             trouble: bad.trouble,
@@ -266,6 +282,9 @@ impl Run {
         }
         if let Some(rest) = bad.rest {
             turn.rest(rest.min(LONGEST_REST));
+        }
+        if let Some(counter) = entry.attempts.trouble(trouble) {
+            counter.inc();
         }
         self.trail.failed(&entry.group.name, bad.trouble);
     }

@@ -46,7 +46,11 @@ impl Question {
     /// What `order` asks, and its body. `events` tells whether an event stream is wanted.
     pub(in crate::relay) fn of(order: Order, hop: Hop, events: bool) -> (Self, Upload) {
         let plain = events || (order.dialect != Dialect::Plain && order.facts.is_none());
-        let by_key = order.route.chain.iter().any(|entry| entry.group.is_by_key());
+        let by_key = order
+            .route
+            .chain
+            .iter()
+            .any(|entry| entry.group.is_by_key());
         let caller = by_key.then(|| caller_of(&order)).flatten();
         let (body, upload) = match (order.kept, order.body) {
             (Some(whole), _) => (Some(whole.clone()), Upload::Kept(whole)),
