@@ -19,7 +19,7 @@ const LEVELS: &[&[&str]] = &[
 
 /// Who imports whom.
 const IMPORTS: &[(&str, &[&str])] = &[
-    ("admin", &["metrics"]),
+    ("admin", &["metrics", "upstream"]),
     (
         "app",
         &[

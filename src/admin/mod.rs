@@ -1,4 +1,5 @@
-//! The listener for operators: whether the process lives, whether it takes requests, and its metrics.
+//! The listener for operators: whether the process lives, whether it takes requests, its metrics, and how its upstreams
+//! stand.
 
 use std::convert::Infallible;
 use std::net::TcpListener;
@@ -14,9 +15,12 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use serde::Serialize;
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 
 use crate::metrics::Metrics;
+use crate::upstream::{Group, UpstreamReport};
 
 /// How long a request's head may take.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
@@ -32,6 +36,8 @@ pub struct Admin {
     pub metrics: Arc<Metrics>,
     /// Whether requests are taken; false from the first moment of a drain.
     pub ready: Arc<AtomicBool>,
+    /// Every upstream.
+    pub groups: Vec<Arc<Group>>,
 }
 
 /// Serves operators on `listener` until it is dropped.
@@ -79,21 +85,52 @@ impl Admin {
             "/readyz" if self.ready.load(Ordering::Relaxed) => text(StatusCode::OK, "ready\n"),
             "/readyz" => text(StatusCode::SERVICE_UNAVAILABLE, "draining\n"),
             "/metrics" => self.exposition(),
+            "/upstreams" => self.upstreams(),
             _ => text(
                 StatusCode::NOT_FOUND,
-                "here are /livez, /readyz and /metrics\n",
+                "here are /livez, /readyz, /metrics and /upstreams\n",
             ),
         }
     }
 
     fn exposition(&self) -> Response<Full<Bytes>> {
-        let mut response = Response::new(Full::new(self.metrics.exposition().into()));
         let format = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-        response
-            .headers_mut()
-            .insert(CONTENT_TYPE, HeaderValue::from_static(format));
-        response
+        typed(format, self.metrics.exposition())
     }
+
+    fn upstreams(&self) -> Response<Full<Bytes>> {
+        let now = Instant::now();
+        let upstreams = self.groups.iter().map(|group| group.report(now)).collect();
+        match serde_json::to_string_pretty(&Upstreams { upstreams }) {
+            Ok(json) => {
+                let mut response = typed("application/json", json + "\n");
+                let headers = response.headers_mut();
+                headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+                response
+            }
+            Err(error) => {
+                tracing::error!(%error, "upstreams could not be written as JSON");
+                text(
+                    StatusCode::INTERNAL_SERVER_ERROR,
+                    "a fault of the gateway\n",
+                )
+            }
+        }
+    }
+}
+
+/// The answer to `/upstreams`.
+#[derive(Debug, Serialize)]
+struct Upstreams {
+    upstreams: Vec<UpstreamReport>,
+}
+
+fn typed(content_type: &'static str, body: String) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(body.into()));
+    response
+        .headers_mut()
+        .insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    response
 }
 
 fn text(status: StatusCode, body: &'static str) -> Response<Full<Bytes>> {

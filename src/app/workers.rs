@@ -17,7 +17,7 @@ use crate::demo;
 use crate::metrics::Metrics;
 use crate::relay::{Here, Plane, PlaneFault, Registry, Streams};
 use crate::server::{self, Gateway, Shutdown};
-use crate::upstream::Pool;
+use crate::upstream::{Pool, check_all};
 
 /// How often idle connections to upstreams are looked through.
 const SWEEP: Duration = Duration::from_secs(1);
@@ -123,7 +123,12 @@ pub fn start(config: Config) -> Result<Running, StartFault> {
             .threads
             .push(thread(format!("worker-{worker}"), work)?);
     }
-    let service = Arc::new(Admin { metrics, ready });
+    let groups = plane.load().groups();
+    let service = Arc::new(Admin {
+        metrics,
+        ready,
+        groups,
+    });
     let beside = beside(admin_listener, demo_listener, service, streams, told);
     running.threads.push(thread("admin".to_owned(), beside)?);
     Ok(running)
@@ -212,7 +217,7 @@ fn thread(
     })
 }
 
-/// What runs beside the workers: the admin listener and the demo, until all is over.
+/// What runs beside the workers: the admin listener, the demo and the checks of endpoints, until all is over.
 async fn beside(
     admin: Option<TcpListener>,
     demo: Option<TcpListener>,
@@ -220,6 +225,7 @@ async fn beside(
     streams: Arc<Streams>,
     mut told: watch::Receiver<Shutdown>,
 ) {
+    let checks = check_all(service.groups.clone());
     let admin = async {
         match admin {
             Some(listener) => log_end(admin::serve(listener, service).await),
@@ -237,6 +243,7 @@ async fn beside(
     tokio::select! {
         () = admin => {}
         () = demo => {}
+        () = checks => {}
         () = sweep_streams(streams) => {}
         _ = told.wait_for(|told| *told == Shutdown::Now) => {}
     }

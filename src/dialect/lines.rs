@@ -10,6 +10,7 @@ use memchr::memchr;
 use super::document::type_marker;
 use super::marker::Marker;
 use super::payload::Payload;
+use super::told::Told;
 use crate::config::Dialect;
 use crate::sse::LineSink;
 
@@ -25,6 +26,7 @@ pub(super) struct EventLines {
     named: Marker,
     payload: Payload,
     marker: Marker,
+    told: Told,
 }
 
 /// The field of a line that comes in pieces.
@@ -51,11 +53,16 @@ impl EventLines {
             named: Marker::None,
             payload: Payload::default(),
             marker: Marker::None,
+            told: Told::default(),
         }
     }
 
     pub(super) fn marker(&self) -> Marker {
         self.marker
+    }
+
+    pub(super) fn told(&self) -> &Told {
+        &self.told
     }
 
     fn whole_line(&mut self, line: &[u8]) {
@@ -64,6 +71,7 @@ impl EventLines {
             Field::Data => {
                 let shown = self.payload.whole(self.dialect, value);
                 self.show(shown);
+                self.told.whole(self.dialect, value);
             }
             Field::Event => self.named = name_marker(self.dialect, value),
             Field::Other | Field::Unknown => {}
@@ -135,6 +143,7 @@ impl EventLines {
     fn data_piece(&mut self, bytes: &[u8], starts: bool, ends: bool) {
         let shown = self.payload.piece(self.dialect, bytes, starts, ends);
         self.show(shown);
+        self.told.piece(self.dialect, bytes, starts, ends);
     }
 
     fn name_end(&mut self) {
@@ -155,8 +164,15 @@ impl EventLines {
     /// Takes what a payload has shown; its event's name counts with it.
     fn show(&mut self, shown: Option<Marker>) {
         if let Some(shown) = shown {
-            self.marker = self.marker.max(shown).max(self.named);
+            self.raise(shown.max(self.named));
         }
+    }
+
+    fn raise(&mut self, marker: Marker) {
+        if marker == Marker::Failed && self.marker != Marker::Failed {
+            self.told.fails();
+        }
+        self.marker = self.marker.max(marker);
     }
 }
 
@@ -171,9 +187,10 @@ impl LineSink for EventLines {
 
     fn block_end(&mut self) {
         // An event without data counts, too: several SDKs hand it on.
-        self.marker = self.marker.max(self.named);
+        self.raise(self.named);
         self.named = Marker::None;
         self.payload.reset();
+        self.told.event_end(self.dialect);
     }
 }
 
@@ -188,6 +205,7 @@ pub(super) struct JsonLines {
     events: u64,
     payload: Payload,
     marker: Marker,
+    told: Told,
 }
 
 impl JsonLines {
@@ -199,6 +217,7 @@ impl JsonLines {
             events: 0,
             payload: Payload::default(),
             marker: Marker::None,
+            told: Told::default(),
         }
     }
 
@@ -225,6 +244,10 @@ impl JsonLines {
         self.marker
     }
 
+    pub(super) fn told(&self) -> &Told {
+        &self.told
+    }
+
     fn line(&mut self, bytes: &[u8], ends: bool) {
         let starts = !self.inside;
         self.inside = !ends;
@@ -234,9 +257,19 @@ impl JsonLines {
         } else {
             self.payload.piece(self.dialect, bytes, starts, ends)
         };
-        self.marker = self.marker.max(shown.unwrap_or_default());
+        let shown = shown.unwrap_or_default();
+        if shown == Marker::Failed && self.marker != Marker::Failed {
+            self.told.fails();
+        }
+        self.marker = self.marker.max(shown);
+        if starts && ends {
+            self.told.whole(self.dialect, bytes);
+        } else {
+            self.told.piece(self.dialect, bytes, starts, ends);
+        }
         if ends {
             self.payload.reset();
+            self.told.event_end(self.dialect);
             self.events += u64::from(std::mem::take(&mut self.content));
         }
     }

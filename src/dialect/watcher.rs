@@ -1,12 +1,16 @@
-//! Watches an answer go by: how many events, whether it stands between two of them, and whether
-//! the backend has said that it is finished.
+//! Watches an answer go by: how many events, whether it stands between two of them, whether the
+//! backend has said that it is finished, and what it has told besides.
 //!
-//! Invariant: any chunking of a body gives the same answers, and the state is of a fixed size
-//! (below 200 bytes) whatever comes. Nothing is kept back, copied or changed.
+//! Invariant: any chunking of a body gives the same answers. The state is small (its exact bound is
+//! tested); beside it, a document that comes in pieces is kept until it is read, 64 KiB at most, and
+//! the first error's data, 4 KiB at most. Nothing is kept back or changed.
 
 use super::lines::{EventLines, JsonLines};
 use super::marker::Marker;
 use super::recognise::BodyKind;
+use super::told::Told;
+use super::unstreamed::Unstreamed;
+use super::usage::Usage;
 use crate::config::Dialect;
 use crate::sse::{LineSink, Scanner};
 
@@ -24,7 +28,7 @@ enum Body {
     /// One that has none.
     PlainEvents(Scanner),
     Lines(JsonLines),
-    Opaque,
+    Opaque(Unstreamed),
 }
 
 impl Watcher {
@@ -36,7 +40,7 @@ impl Watcher {
             }
             BodyKind::Sse => Body::PlainEvents(Scanner::new()),
             BodyKind::Ndjson => Body::Lines(JsonLines::new(dialect)),
-            BodyKind::Opaque => Body::Opaque,
+            BodyKind::Opaque => Body::Opaque(Unstreamed::new(dialect)),
         };
         Self { dialect, body }
     }
@@ -48,7 +52,7 @@ impl Watcher {
             Body::Events(scanner, lines) => scanner.feed(chunk, lines),
             Body::PlainEvents(scanner) => scanner.feed(chunk, &mut Unread),
             Body::Lines(lines) => lines.feed(chunk),
-            Body::Opaque => {}
+            Body::Opaque(document) => document.feed(chunk),
         }
     }
 
@@ -59,7 +63,7 @@ impl Watcher {
         match &self.body {
             Body::Events(scanner, _) | Body::PlainEvents(scanner) => scanner.at_boundary(),
             Body::Lines(lines) => lines.at_boundary(),
-            Body::Opaque => false,
+            Body::Opaque(_) => false,
         }
     }
 
@@ -70,7 +74,7 @@ impl Watcher {
         match &self.body {
             Body::Events(scanner, _) | Body::PlainEvents(scanner) => scanner.events(),
             Body::Lines(lines) => lines.events(),
-            Body::Opaque => 0,
+            Body::Opaque(_) => 0,
         }
     }
 
@@ -79,7 +83,49 @@ impl Watcher {
         match &self.body {
             Body::Events(_, lines) => lines.marker(),
             Body::Lines(lines) => lines.marker(),
-            Body::PlainEvents(_) | Body::Opaque => Marker::None,
+            Body::PlainEvents(_) | Body::Opaque(_) => Marker::None,
+        }
+    }
+
+    /// What the answer has said it took, and what went by. An opaque body tells it at its end, if
+    /// it is JSON in the clear.
+    pub fn usage(&self) -> Usage {
+        match &self.body {
+            Body::Opaque(document) => document.usage(self.dialect),
+            _ => self
+                .told()
+                .map_or_else(Usage::default, |told| told.usage(self.dialect)),
+        }
+    }
+
+    /// Whether content has come: text, reasoning, a tool call, audio, an image, a refusal. A ping,
+    /// a role alone, an empty delta, a comment or an error is none, nor is what opens an answer
+    /// (`message_start`, `response.created`). Never told of an opaque body.
+    pub fn has_content(&self) -> bool {
+        self.told()
+            .is_some_and(|told| told.has_content(self.dialect))
+    }
+
+    /// The data of the first event that told an error, its first 4 KiB. Some exactly where
+    /// [`Watcher::marker`] is [`Marker::Failed`]; empty where only the event's name told it.
+    pub fn error(&self) -> Option<&[u8]> {
+        self.told()?.error()
+    }
+
+    /// The model that the answer says it comes from: the first one named, as it is written in the
+    /// JSON, its first 256 bytes.
+    pub fn model(&self) -> Option<&str> {
+        match &self.body {
+            Body::Opaque(document) => document.model(self.dialect),
+            _ => self.told()?.model(),
+        }
+    }
+
+    fn told(&self) -> Option<&Told> {
+        match &self.body {
+            Body::Events(_, lines) => Some(lines.told()),
+            Body::Lines(lines) => Some(lines.told()),
+            Body::PlainEvents(_) | Body::Opaque(_) => None,
         }
     }
 
@@ -93,7 +139,7 @@ impl Watcher {
         match &self.body {
             Body::Events(..) | Body::PlainEvents(_) => BodyKind::Sse,
             Body::Lines(_) => BodyKind::Ndjson,
-            Body::Opaque => BodyKind::Opaque,
+            Body::Opaque(_) => BodyKind::Opaque,
         }
     }
 }

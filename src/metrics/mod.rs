@@ -3,6 +3,8 @@
 //! Labels come from the configuration and from closed sets of words, never from a request: their
 //! number is bounded by the configuration.
 
+mod upstreams;
+
 use std::fmt;
 use std::sync::Arc;
 
@@ -13,6 +15,11 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
+
+use upstreams::UpstreamFamilies;
+pub use upstreams::{
+    Counted, EndpointSeries, RescueSeries, TokenKind, TokenSeries, UpstreamSeries,
+};
 
 /// Upper bounds of the buckets for times, in seconds: from a cached token to a model that thinks.
 const SECONDS: [f64; 14] = [
@@ -151,6 +158,7 @@ pub struct Metrics {
     pub hub: HubSeries,
     /// Heartbeats sent into silent streams.
     heartbeats: Family<RouteLabels, Counter>,
+    upstreams: UpstreamFamilies,
 }
 
 impl Default for Metrics {
@@ -175,9 +183,11 @@ impl Metrics {
             bytes: Family::default(),
             heartbeats: Family::default(),
             hub: HubSeries::default(),
+            upstreams: UpstreamFamilies::default(),
         };
         metrics.register();
         metrics.hub.register(&mut metrics.registry);
+        metrics.upstreams.register(&mut metrics.registry);
         metrics
     }
 
@@ -231,6 +241,27 @@ impl Metrics {
             heartbeats: self.heartbeats.get_or_create(&labels).clone(),
             labels,
         }
+    }
+
+    /// The series of an upstream, found once and then at hand. `troubles` are the words for all the ways in which
+    /// an attempt can fail.
+    pub fn upstream(&self, name: &Arc<str>, troubles: &[&'static str]) -> UpstreamSeries {
+        self.upstreams.upstream(name, troubles)
+    }
+
+    /// The series of an endpoint of an upstream, which is up from now on.
+    pub fn endpoint(&self, upstream: &Arc<str>, endpoint: &Arc<str>) -> EndpointSeries {
+        self.upstreams.endpoint(upstream, endpoint)
+    }
+
+    /// The series of a route's answers that are continued elsewhere.
+    pub fn rescues(&self, route: &Arc<str>) -> RescueSeries {
+        self.upstreams.rescues(route)
+    }
+
+    /// The tokens of one route and upstream.
+    pub fn tokens(&self, route: &Arc<str>, upstream: &Arc<str>) -> TokenSeries {
+        self.upstreams.tokens(route, upstream)
     }
 
     /// The exposition in the OpenMetrics text format.

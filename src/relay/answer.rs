@@ -9,6 +9,7 @@ use http::{HeaderMap, Method, Response, StatusCode};
 use super::body::Body;
 use super::context::{Context, Reached};
 use super::head::{essence, prepare};
+use super::incoming::Incoming;
 use super::record::{Outcome, Record};
 use super::source::Source;
 use crate::config::Dialect;
@@ -22,28 +23,23 @@ const ERROR_ANSWER: u64 = 64 * 1024;
 /// The answer for the client to an answer of an upstream.
 pub(super) async fn answer(
     context: Context,
-    reached: Reached,
+    mut reached: Reached,
     mut record: Box<Record>,
 ) -> Response<Body> {
-    let Reached {
-        asked,
-        entry,
-        clocks,
-    } = reached;
-    record.enter(&context.route, entry);
-    record.socket().limit_stall(clocks.stall);
-    record.endpoint = Some(asked.endpoint.name.clone());
-    let mut status = asked.answer.head.status;
-    let mut headers = asked.answer.head.headers;
-    let mut body = asked.answer.body;
+    record.adopt(&context.route, &mut reached);
+    let (entry, clocks) = (reached.entry, reached.clocks);
+    let mut status = reached.asked.answer.head.status;
+    let version = reached.asked.answer.head.version;
+    let mut headers = std::mem::take(&mut reached.asked.answer.head.headers);
+    let body = &mut reached.asked.answer.body;
     let kind = body_kind(&headers);
     let mut whole = None;
     if body.is_over() && (kind == BodyKind::Opaque || is_bodiless(&context, status)) {
         // Nothing will be polled, and so nothing would tell the end.
         record.outcome = Outcome::Ended(Ending::Complete);
         whole = Some(Bytes::new());
-    } else if status == StatusCode::OK && is_small_json(&context, &headers, &body) {
-        whole = first_if_whole(&mut body, clocks.idle).await;
+    } else if status == StatusCode::OK && is_small_json(&context, &headers, body) {
+        whole = first_if_whole(body, clocks.idle).await;
         if whole
             .as_ref()
             .is_some_and(|bytes| is_error_answer(context.dialect, bytes))
@@ -57,7 +53,7 @@ pub(super) async fn answer(
     if let Some(credential) = &context.route.chain[entry].upstream.credential {
         credentials::conceal(credential, &mut headers);
     }
-    forwarded::via(&mut headers, asked.answer.head.version);
+    forwarded::via(&mut headers, version);
     prepare(&mut headers, &context, (status, kind), &record);
     record.status = Some(status);
     let body = match whole {
@@ -71,7 +67,7 @@ pub(super) async fn answer(
             if let Some(begun) = begun {
                 body.put_back(begun);
             }
-            Body::relayed(&context, &clocks, Source::Answer(body), kind, record)
+            Body::relayed(&context, &clocks, Source::Answer(Incoming::of(reached)), kind, record)
         }
     };
     let mut response = Response::new(body);

@@ -56,9 +56,10 @@ impl Body {
             .config
             .heartbeat
             .filter(|_| kind == BodyKind::Sse);
-        let mut clock = SilenceClock::new(heartbeat, clocks.idle);
+        let timed = matches!(&source, Source::Answer(incoming) if incoming.keeps_time());
+        let mut clock = SilenceClock::new(heartbeat, clocks.idle.filter(|_| !timed));
         if let Some(limit) = clocks.first_event.filter(|_| kind != BodyKind::Opaque) {
-            clock.limit_first_event(record.started(), limit);
+            clock.limit_first_event(record.attempted(), limit);
         }
         if let Some(limit) = clocks.total {
             clock.limit_total(record.started(), limit);

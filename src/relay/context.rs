@@ -4,12 +4,14 @@ use std::sync::Arc;
 
 use http::{HeaderValue, Method};
 use hyper::upgrade::OnUpgrade;
+use tokio::time::Instant;
 
+use super::attempts::{Question, Trail};
 use super::order::Order;
 use super::plane::LiveRoute;
 use crate::config::{Dialect, ResolvedClocks};
 use crate::edge::hop;
-use crate::upstream::Asked;
+use crate::upstream::{Asked, Turn};
 
 /// An entry of the route's chain that has answered.
 pub(super) struct Reached {
@@ -19,6 +21,14 @@ pub(super) struct Reached {
     pub(super) entry: usize,
     /// The clocks that run for it.
     pub(super) clocks: ResolvedClocks,
+    /// When it was asked.
+    pub(super) began: Instant,
+    /// Its place at the endpoint; none where the attempt was judged already.
+    pub(super) turn: Option<Turn>,
+    /// What was tried before.
+    pub(super) trail: Trail,
+    /// What was asked, where the answer is to be continued if it is cut.
+    pub(super) question: Option<Box<Question>>,
 }
 
 /// What is known of a request besides its body, for building its answer.

@@ -10,6 +10,7 @@ use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Frame, SizeHint};
 
+use super::incoming::Incoming;
 use super::parting::Parting;
 use super::record::{Outcome, Record};
 use super::source::{Arrival, Source};
@@ -20,6 +21,8 @@ use crate::dialect::{
 };
 use crate::upstream::{BodyEnd, Piece, Reason, UploadFault};
 
+/// Limits of the gateway that no endpoint is to blame for.
+const OURS: [&str; 2] = ["gateway_stopping", "total_timeout"];
 /// UTF-8's byte order mark; it means something only at the very start of a stream.
 const BOM: &[u8] = b"\xEF\xBB\xBF";
 
@@ -136,12 +139,16 @@ impl Direct {
             Poll::Pending => return Poll::Pending,
             Poll::Ready(piece) => piece,
         };
+        let end = body.end();
+        if let Some(handover) = body.handover() {
+            self.record.hand_over(handover);
+        }
         Poll::Ready(match piece {
             Some(Ok(Piece::Data(data))) => self.pass(data),
             Some(Ok(Piece::Trailers(trailers))) => self.close_with(trailers),
             Some(Err(reason)) => self.cut(reason),
             None => {
-                let end = match body.end() {
+                let end = match end {
                     Some(BodyEnd::Framed) => TransportEnd::Framed,
                     Some(BodyEnd::Closed) => TransportEnd::Closed,
                     None => TransportEnd::Cut,
@@ -242,17 +249,12 @@ impl Direct {
 
     fn arrived(&mut self, arrival: Arrival) -> Option<Frame<Bytes>> {
         match arrival {
-            Arrival::Stream {
-                body,
-                endpoint,
-                entry,
-                clocks,
-            } => {
-                self.clock.begin_idle(clocks.idle);
-                self.record.socket().limit_stall(clocks.stall);
-                self.record.endpoint = Some(endpoint);
-                self.record.move_to(entry);
-                self.source = Source::Answer(body);
+            Arrival::Stream(mut reached) => {
+                self.record.move_to(&mut reached);
+                let idle = reached.clocks.idle;
+                let incoming = Incoming::of(*reached);
+                self.clock.begin_idle(idle.filter(|_| !incoming.keeps_time()));
+                self.source = Source::Answer(incoming);
                 None
             }
             Arrival::Unfit {
@@ -260,7 +262,9 @@ impl Direct {
                 code,
                 message,
                 detail,
+                trail,
             } => {
+                self.record.trail = trail;
                 let verdict = judge(TransportEnd::Cut, &self.watcher);
                 let event = self.finish(verdict, status, code, || message);
                 if let Some(detail) = detail {
@@ -289,6 +293,10 @@ impl Direct {
         message: impl FnOnce() -> String,
     ) -> Option<Frame<Bytes>> {
         let verdict = judge(TransportEnd::Cut, &self.watcher);
+        if OURS.contains(&code) {
+            // Neither is the endpoint's doing.
+            self.record.turn = None;
+        }
         self.finish(verdict, 504, code, message)
     }
 

@@ -50,19 +50,10 @@ pub(super) fn answer(
 
 fn arrival(outcome: Result<Reached, Refusal>) -> Arrival {
     match outcome {
-        Ok(Reached {
-            asked,
-            entry,
-            clocks,
-        }) => {
-            let head = &asked.answer.head;
+        Ok(reached) => {
+            let head = &reached.asked.answer.head;
             if head.status == StatusCode::OK && body_kind(&head.headers) == BodyKind::Sse {
-                return Arrival::Stream {
-                    body: asked.answer.body,
-                    endpoint: asked.endpoint.name.clone(),
-                    entry,
-                    clocks: Box::new(clocks),
-                };
+                return Arrival::Stream(Box::new(reached));
             }
             Arrival::Unfit {
                 status: head.status.as_u16(),
@@ -72,6 +63,7 @@ fn arrival(outcome: Result<Reached, Refusal>) -> Arrival {
                     head.status
                 ),
                 detail: None,
+                trail: reached.trail,
             }
         }
         Err(refusal) => Arrival::Unfit {
@@ -79,6 +71,7 @@ fn arrival(outcome: Result<Reached, Refusal>) -> Arrival {
             code: refusal.code,
             message: refusal.message,
             detail: refusal.detail,
+            trail: refusal.trail,
         },
     }
 }

@@ -1,7 +1,7 @@
 //! The life of one request after it was routed: to an endpoint, and its answer back.
 //!
 //! ```text
-//! order ─┬─ outgoing (head for the upstream) ─ ask ─┬─ direct  (answer's body → client, watched)
+//! order ─┬─ attempts (outgoing head, entry, endpoint) ─┬─ direct  (answer's body → client, watched)
 //!        │                                          ├─ early   (head sent before the upstream's)
 //!        │                                          └─ tunnel  (101: bytes both ways)
 //!        ├─ feed        (one upstream connection for all readers)   ─┐
@@ -13,6 +13,7 @@
 //! metrics and the client are told the same.
 
 mod answer;
+mod attempts;
 mod body;
 mod context;
 mod direct;
@@ -22,12 +23,14 @@ mod feed;
 mod fingerprint;
 mod generation;
 mod head;
+mod incoming;
 mod order;
 mod outgoing;
 mod parting;
 mod plane;
 mod record;
 mod refusal;
+mod rescued;
 mod source;
 mod streams;
 mod tail;
@@ -36,6 +39,7 @@ mod tunnel;
 mod upload;
 mod watch;
 
+pub use attempts::Trail;
 pub use body::Body;
 pub use direct::Aborted;
 pub use generation::Visit;

@@ -7,27 +7,28 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::request::Parts;
-use http::{HeaderMap, Method, Response, StatusCode};
+use http::{Method, Response, StatusCode};
 use hyper::upgrade::OnUpgrade;
 use tokio::time::{Instant, sleep, timeout_at};
 
+use super::attempts::Question;
 use super::body::Body;
 use super::context::{Context, Reached};
 use super::early;
 use super::generation::Visit;
-use super::outgoing::{Outgoing, accepts_events};
+use super::outgoing::accepts_events;
 use super::plane::LiveRoute;
 use super::record::Record;
 use super::refusal::Refusal;
 use super::streams::Here;
 use super::upload::Inbound;
-use super::{answer, feed, generation, topic, tunnel};
+use super::{answer, attempts, feed, generation, topic, tunnel};
 use crate::config::{Clocks, Dialect, ResolvedClocks};
 use crate::delivery::Socket;
-use crate::dialect::{Facts, rename_model};
+use crate::dialect::Facts;
 use crate::edge::auth::Principal;
 use crate::edge::hop::{self, Hop};
-use crate::upstream::{Ask, Pool, Upload};
+use crate::upstream::Pool;
 
 /// A request that is to be relayed: routed, let in, its forwarding headers set.
 pub struct Order {
@@ -284,94 +285,8 @@ pub(super) fn clocks_of(route: &LiveRoute, index: usize, dialect: Dialect) -> Re
     Clocks::resolve(&route.config.clocks, &upstream.unwrap_or_default(), dialect)
 }
 
-/// Asks the entries of the chain in order, until one could be connected to.
-async fn ask(mut order: Box<Order>, hop: Hop, events: bool) -> Result<Reached, Refusal> {
-    let uncompressed = events || (order.dialect != Dialect::Plain && order.facts.is_none());
-    let mut upload = Some(upload(&mut order));
-    let Order {
-        route,
-        parts,
-        facts,
-        dialect,
-        pool,
-        ..
-    } = &mut *order;
-    let mut index = 0;
-    loop {
-        let entry = &route.chain[index];
-        let clocks = clocks_of(route, index, *dialect);
-        let last = index + 1 == route.chain.len();
-        let headers = if last {
-            std::mem::take(&mut parts.headers)
-        } else {
-            parts.headers.clone()
-        };
-        let mut outgoing = outgoing(parts, headers, route, index)?;
-        if uncompressed {
-            outgoing = outgoing.uncompressed();
-        }
-        outgoing = outgoing.for_hop(&hop);
-        let mut body = renamed(&mut upload, facts.as_ref(), entry.model.as_deref());
-        let ask = Ask {
-            pool,
-            clocks: &clocks,
-            resend: parts.method.is_idempotent() || *dialect != Dialect::Plain,
-            request: &outgoing,
-        };
-        match entry.group.ask(&ask, &mut body).await {
-            Ok(asked) => {
-                return Ok(Reached {
-                    asked,
-                    entry: index,
-                    clocks,
-                });
-            }
-            Err(fault) if fault.reason.before_request() && !last => {
-                tracing::warn!(%fault, "upstream not reached, trying the next of the route");
-                upload = upload.or(body);
-                index += 1;
-            }
-            Err(fault) => return Err(Refusal::upstream(&fault, &entry.upstream.name)),
-        }
-    }
-}
-
-/// The request's body: what was read already, or what is still to come.
-fn upload(order: &mut Order) -> Upload {
-    match (order.kept.take(), order.body.take()) {
-        (Some(whole), _) => Upload::Kept(whole),
-        (None, body) if body.is_over() => Upload::Kept(Bytes::new()),
-        (None, body) => {
-            let length = body.announced();
-            Upload::Streaming(Box::pin(body), length)
-        }
-    }
-}
-
-fn outgoing(
-    parts: &Parts,
-    headers: HeaderMap,
-    route: &LiveRoute,
-    index: usize,
-) -> Result<Outgoing, Refusal> {
-    let entry = &route.chain[index];
-    Outgoing::new(&parts.method, &parts.uri, headers, &route.config, entry)
-        .map_err(|error| Refusal::credential(&error, &entry.upstream.name))
-}
-
-/// The body for an entry: as it came, or with the model's name replaced. A body that is kept stays
-/// with the caller as well, for the next entry.
-fn renamed(
-    upload: &mut Option<Upload>,
-    facts: Option<&Facts>,
-    name: Option<&str>,
-) -> Option<Upload> {
-    let Some(Upload::Kept(body)) = upload else {
-        return upload.take();
-    };
-    let model = facts.and_then(|facts| facts.model.as_ref());
-    Some(Upload::Kept(match (model, name) {
-        (Some(model), Some(name)) => rename_model(body, model, name),
-        _ => body.clone(),
-    }))
+/// Gets an answer from the entries of the chain.
+async fn ask(order: Box<Order>, hop: Hop, events: bool) -> Result<Reached, Refusal> {
+    let (question, upload) = Question::of(*order, hop, events);
+    attempts::ask(question, upload).await
 }

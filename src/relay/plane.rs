@@ -3,11 +3,11 @@
 //! What must outlive a configuration (the endpoints with their connections and state) is kept in the
 //! [`Registry`], keyed by identity, and found again by the next plane.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use dashmap::DashMap;
 use http::HeaderValue;
@@ -20,7 +20,7 @@ use crate::config::{self, Config};
 use crate::edge::cors;
 use crate::metrics::{Metrics, RouteSeries};
 use crate::router::Router;
-use crate::upstream::{Endpoint, Group, Place, TlsFault, tls};
+use crate::upstream::{Balancer, Budget, Endpoint, Group, Health, Lookup, Member, Place, TlsFault, tls};
 
 /// A configuration at work.
 pub struct Plane {
@@ -30,6 +30,8 @@ pub struct Plane {
     pub router: Router,
     /// By the address of the configured route, which lives as long as `config`.
     routes: HashMap<usize, Arc<LiveRoute>>,
+    /// Every upstream, by name.
+    groups: BTreeMap<Arc<str>, Arc<Group>>,
     /// Whether any route keeps answers.
     keeps: bool,
 }
@@ -109,14 +111,14 @@ impl Plane {
         registry: &Registry,
         metrics: &Metrics,
     ) -> Result<Self, PlaneFault> {
-        let mut groups = HashMap::new();
-        for (name, upstream) in &config.upstreams {
-            groups.insert(name.as_str(), Arc::new(registry.group(upstream)?));
+        let mut groups = BTreeMap::new();
+        for upstream in config.upstreams.values() {
+            groups.insert(upstream.name.clone(), Arc::new(registry.group(upstream)?));
         }
         let live = |route: &Arc<config::Route>| {
             let chain = route.to.iter().map(|target| Entry {
                 upstream: target.upstream.clone(),
-                group: groups[&*target.upstream.name].clone(),
+                group: groups[&target.upstream.name].clone(),
                 model: target.model.clone(),
                 series: metrics.route(route.name.clone(), target.upstream.name.clone()),
             });
@@ -135,6 +137,7 @@ impl Plane {
         Ok(Self {
             router: Router::new(&config.routes),
             routes,
+            groups,
             keeps: config.routes.iter().any(|route| route.resume.is_some()),
             config: config.clone(),
         })
@@ -149,6 +152,11 @@ impl Plane {
             .strip_prefix(&*self.config.hub.path)?
             .strip_prefix('/')?;
         (!id.is_empty() && !id.contains('/')).then_some(id)
+    }
+
+    /// Every upstream, whether a route names it or not, in the order of their names.
+    pub fn groups(&self) -> Vec<Arc<Group>> {
+        self.groups.values().cloned().collect()
     }
 
     /// The live form of a route the router has found.
@@ -179,15 +187,20 @@ impl Registry {
         }
     }
 
-    fn group(&self, upstream: &config::Upstream) -> Result<Group, PlaneFault> {
-        let endpoints: Vec<_> = upstream
+    fn group(&self, upstream: &Arc<config::Upstream>) -> Result<Group, PlaneFault> {
+        let member = |weighted: &config::Weighted| {
+            let endpoint = self.endpoint(upstream, &weighted.endpoint)?;
+            let weight = weighted.weight;
+            Ok(Member { endpoint, weight })
+        };
+        let members: Vec<_> = upstream
             .endpoints
             .iter()
-            .map(|weighted| self.endpoint(upstream, &weighted.endpoint))
-            .collect::<Result<_, _>>()?;
-        let secure = endpoints
+            .map(member)
+            .collect::<Result<_, PlaneFault>>()?;
+        let secure = members
             .iter()
-            .any(|endpoint| endpoint.server_name.is_some());
+            .any(|member| member.endpoint.server_name.is_some());
         let tls = match secure {
             true => Some(
                 tls(upstream.ca.as_deref()).map_err(|fault| PlaneFault::Tls {
@@ -199,12 +212,12 @@ impl Registry {
         };
         Ok(Group {
             name: upstream.name.clone(),
-            endpoints,
+            config: upstream.clone(),
+            members,
             tls,
-            http: upstream.http,
-            pool_idle: upstream.pool_idle,
-            pool_keep: upstream.pool_keep,
-            turn: AtomicUsize::new(0),
+            balancer: Balancer::new(upstream.balance.clone()),
+            retries: Budget::default(),
+            hedges: Budget::default(),
         })
     }
 
@@ -248,6 +261,7 @@ impl Registry {
                     base: Arc::from(""),
                     place: Place::Address(place),
                     server_name: None,
+                    health: Health::default(),
                 });
             }
         };
@@ -278,8 +292,10 @@ impl Registry {
             place: Place::Name {
                 host: host.clone(),
                 port,
+                lookup: Lookup::default(),
             },
             server_name,
+            health: Health::default(),
         })
     }
 }

@@ -6,11 +6,15 @@ use std::time::{Duration, Instant};
 
 use http::{HeaderValue, Method, StatusCode, Version};
 
+use super::attempts::Trail;
+use super::context::Reached;
+use super::incoming::Handover;
 use super::plane::{Entry, LiveRoute};
 use crate::delivery::Socket;
 use crate::dialect::Ending;
 use crate::edge::trace::TraceId;
 use crate::metrics::{Metrics, Name, RequestLabels, status_class};
+use crate::upstream::Turn;
 
 /// How a request ended: the endings of a relayed answer, and those of requests that got none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,6 +63,12 @@ pub struct Record {
     entry: Option<(Arc<LiveRoute>, usize)>,
     /// The endpoint that answered.
     pub endpoint: Option<Arc<str>>,
+    /// What was tried before it, or in vain.
+    pub trail: Trail,
+    /// When the attempt began whose answer this is.
+    attempted: tokio::time::Instant,
+    /// Its place at the endpoint, which is judged by how it ends.
+    pub(super) turn: Option<Turn>,
     /// The model the caller asked for.
     pub model: Option<Box<str>>,
     /// The kept answer that was read.
@@ -122,6 +132,9 @@ impl Record {
             route: None,
             entry: None,
             endpoint: None,
+            trail: Trail::default(),
+            attempted: tokio::time::Instant::now(),
+            turn: None,
             model: None,
             stream: None,
             principal: None,
@@ -141,11 +154,38 @@ impl Record {
         self.entry = Some((route.clone(), index));
     }
 
-    /// Another entry of the same chain has answered.
-    pub(super) fn move_to(&mut self, index: usize) {
-        if let Some((_, entry)) = &mut self.entry {
-            *entry = index;
+    /// An endpoint has answered: what becomes of its answer is told to it.
+    pub(super) fn adopt(&mut self, route: &Arc<LiveRoute>, reached: &mut Reached) {
+        self.enter(route, reached.entry);
+        self.endpoint = Some(reached.asked.endpoint.name.clone());
+        self.attempted = reached.began;
+        // An answer that is continued judges each of its backends by itself.
+        if reached.question.is_none() {
+            self.turn = reached.turn.take();
         }
+        self.trail.join(std::mem::take(&mut reached.trail));
+        self.socket.limit_stall(reached.clocks.stall);
+    }
+
+    /// As [`Record::adopt`], on the route that was entered before.
+    pub(super) fn move_to(&mut self, reached: &mut Reached) {
+        if let Some((route, _)) = self.entry.take() {
+            self.adopt(&route, reached);
+        }
+    }
+
+    /// Another backend goes on with the answer.
+    pub(super) fn hand_over(&mut self, handover: Handover) {
+        self.trail.note(&handover.from, handover.word);
+        self.endpoint = Some(handover.endpoint);
+        if let Some((_, entry)) = &mut self.entry {
+            *entry = handover.entry;
+        }
+    }
+
+    /// When the attempt began whose answer this is.
+    pub(super) fn attempted(&self) -> tokio::time::Instant {
+        self.attempted
     }
 
     fn entry(&self) -> Option<&Entry> {
@@ -187,6 +227,9 @@ impl Record {
         let first = self.events == 0 && events > 0;
         if first {
             self.first_event = Some(self.started.elapsed());
+            if let Some(turn) = &mut self.turn {
+                turn.first_event();
+            }
         }
         self.events = events;
         first
@@ -217,6 +260,30 @@ impl Record {
         series.heartbeats.inc_by(self.heartbeats);
     }
 
+    /// What was tried, where that was more than one attempt.
+    fn attempts(&self) -> Option<String> {
+        if self.trail.is_empty() {
+            return None;
+        }
+        let answered = self.endpoint.as_ref().and_then(|_| self.entry());
+        Some(match answered {
+            Some(entry) => format!("{},{}:answered", self.trail, entry.upstream.name),
+            None => self.trail.to_string(),
+        })
+    }
+
+    /// What the end says about the endpoint: nothing where a client left, or was too slow.
+    fn judge(&mut self) {
+        let well = match self.outcome {
+            Outcome::Ended(Ending::Complete) | Outcome::Upgraded => true,
+            Outcome::Ended(Ending::Truncated | Ending::Failed) => false,
+            Outcome::Ended(Ending::Left) | Outcome::Refused(_) | Outcome::Stalled => return,
+        };
+        if let Some(turn) = &mut self.turn {
+            turn.judge(well);
+        }
+    }
+
     fn log(&self) {
         // To the microsecond.
         let millis = |time: Duration| time.as_micros() as f64 / 1000.0;
@@ -235,6 +302,7 @@ impl Record {
             route = self.route.as_deref(),
             upstream = self.entry().map(|entry| &*entry.upstream.name),
             endpoint = self.endpoint.as_deref(),
+            attempts = self.attempts().as_deref(),
             model = self.model.as_deref(),
             stream = self.stream.as_deref(),
             principal = self.principal.as_deref(),
@@ -259,6 +327,7 @@ impl Drop for Record {
             self.outcome = Outcome::Stalled;
         }
         self.socket.set_idle();
+        self.judge();
         self.count();
         if self.access_log {
             self.log();

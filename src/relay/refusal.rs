@@ -2,6 +2,7 @@
 
 use http::{HeaderName, HeaderValue, StatusCode};
 
+use super::attempts::Trail;
 use crate::edge::credentials::CredentialError;
 use crate::hub::{Full, PublishFault};
 use crate::upstream::{Reason, UploadFault, UpstreamFault};
@@ -21,6 +22,8 @@ pub struct Refusal {
     pub header: Option<Box<(HeaderName, HeaderValue)>>,
     /// Whether the same request may well succeed a moment later.
     pub transient: bool,
+    /// What was tried before.
+    pub trail: Trail,
 }
 
 impl Refusal {
@@ -33,6 +36,7 @@ impl Refusal {
             detail: None,
             header: None,
             transient: false,
+            trail: Trail::default(),
         }
     }
 
@@ -185,6 +189,12 @@ impl Refusal {
 }
 
 impl Refusal {
+    /// An upstream all of whose endpoints are left out.
+    pub(super) fn all_left_out(upstream: &str) -> Self {
+        let message = format!("every endpoint of the upstream `{upstream}` is left out for now, since its answers failed");
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "upstream_ejected", message).transient()
+    }
+
     /// An upstream that gave no answer. The caller is told its name and the kind of failure; the
     /// endpoint's address and the system's words are the operator's.
     pub(super) fn upstream(fault: &UpstreamFault, upstream: &str) -> Self {
@@ -199,6 +209,10 @@ impl Refusal {
             Reason::FirstByteTimeout(limit) => (
                 "first_byte_timeout",
                 format!("did not answer within {limit:?}"),
+            ),
+            Reason::FirstEventTimeout(limit) => (
+                "first_event_timeout",
+                format!("sent no event within {limit:?}"),
             ),
             Reason::NoHttp2(_) => (
                 "upstream_unreachable",
@@ -218,7 +232,11 @@ impl Refusal {
                 "upstream_closed",
                 "closed the connection before it answered".to_owned(),
             ),
-            Reason::Io(_) | Reason::Reset(_) | Reason::Silent(_) => {
+            Reason::Io(_)
+            | Reason::Reset(_)
+            | Reason::Silent(_)
+            | Reason::Idle(_)
+            | Reason::NotContinued(_) => {
                 ("upstream_failed", "broke off before it answered".to_owned())
             }
             Reason::Head(_) | Reason::Framing(_) => (

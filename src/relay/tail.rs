@@ -7,11 +7,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::time::{Instant, timeout_at};
 
+use super::attempts::Trail;
+use super::incoming::Incoming;
 use crate::config::ResolvedClocks;
 use crate::dialect::Watcher;
 use crate::hub::Stream;
 use crate::sse::{Block, Lines, Splitter, TooLarge};
-use crate::upstream::{AnswerBody, BodyEnd, Piece, Reason};
+use crate::upstream::{BodyEnd, Piece, Reason, Turn};
 
 /// How a body's events are told apart.
 #[derive(Debug)]
@@ -53,6 +55,10 @@ pub(super) struct Tail {
     pub(super) watcher: Option<Watcher>,
     /// Events appended.
     pub(super) events: u64,
+    /// The place at the endpoint that sends it.
+    pub(super) turn: Option<Turn>,
+    /// What was tried for it.
+    pub(super) trail: Trail,
 }
 
 impl Tail {
@@ -64,18 +70,22 @@ impl Tail {
             retry: None,
             watcher: None,
             events: 0,
+            turn: None,
+            trail: Trail::default(),
         }
     }
 
-    /// Reads until there is no more. `started` is when the clocks of the whole began.
+    /// Reads until there is no more. `since` is when the request came, and when the attempt began.
     pub(super) async fn run(
         &mut self,
-        body: &mut AnswerBody,
+        body: &mut Incoming,
         clocks: &ResolvedClocks,
-        started: Instant,
+        since: (Instant, Instant),
     ) -> TailEnd {
         loop {
-            let (due, why) = self.due(clocks, started);
+            // What is continued by others times each of them itself.
+            let idle = clocks.idle.filter(|_| !body.keeps_time());
+            let (due, why) = self.due(clocks, idle, since);
             let piece = poll_fn(|cx| body.poll_piece(cx));
             let piece = match due {
                 None => piece.await,
@@ -84,6 +94,9 @@ impl Tail {
                     Err(_) => return why,
                 },
             };
+            if let Some(handover) = body.handover() {
+                self.trail.note(&handover.from, handover.word);
+            }
             match piece {
                 Some(Ok(Piece::Data(data))) => {
                     if let Err(end) = self.take(&data) {
@@ -98,13 +111,17 @@ impl Tail {
     }
 
     /// What is due first, and what it would mean.
-    fn due(&self, clocks: &ResolvedClocks, started: Instant) -> (Option<Instant>, TailEnd) {
+    fn due(
+        &self,
+        clocks: &ResolvedClocks,
+        idle: Option<Duration>,
+        (started, began): (Instant, Instant),
+    ) -> (Option<Instant>, TailEnd) {
         let first = clocks.first_event.filter(|_| self.events == 0);
         let limits = [
-            clocks
-                .idle
+            idle
                 .map(|idle| (Instant::now() + idle, TailEnd::Idle(idle))),
-            first.map(|limit| (started + limit, TailEnd::FirstEvent(limit))),
+            first.map(|limit| (began + limit, TailEnd::FirstEvent(limit))),
             clocks
                 .total
                 .map(|limit| (started + limit, TailEnd::Total(limit))),
@@ -158,6 +175,9 @@ impl Tail {
             Cut::Events(splitter) => splitter.feed(data, &mut append),
             Cut::Lines(lines) => lines.feed(data, &mut append),
         };
+        if let Some(turn) = self.turn.as_mut().filter(|_| self.events > 0) {
+            turn.first_event();
+        }
         fed.map_err(TailEnd::TooLarge)?;
         if open { Ok(()) } else { Err(TailEnd::Closed) }
     }

@@ -30,11 +30,11 @@ use crate::upstream::Transport;
 /// A [`Refusal`] when an upstream switches protocols though nobody asked for it.
 pub(super) fn answer(
     mut context: RequestContext,
-    reached: Reached,
+    mut reached: Reached,
     record: &mut Option<Box<Record>>,
 ) -> Result<Response<Body>, Refusal> {
-    let mut asked = reached.asked;
-    let mut headers = asked.answer.head.headers;
+    let asked = &mut reached.asked;
+    let mut headers = std::mem::take(&mut asked.answer.head.headers);
     let protocol = headers.get(UPGRADE).cloned();
     let connection = asked.answer.body.take_connection();
     let offered = context
@@ -51,8 +51,7 @@ pub(super) fn answer(
     headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
     headers.insert(UPGRADE, protocol);
     finish(&mut headers, &context, &record);
-    record.enter(&context.route, reached.entry);
-    record.endpoint = Some(asked.endpoint.name.clone());
+    record.adopt(&context.route, &mut reached);
     record.status = Some(StatusCode::SWITCHING_PROTOCOLS);
     record.outcome = Outcome::Upgraded;
     let (transport, read_ahead) = connection.into_parts();

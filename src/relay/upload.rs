@@ -58,16 +58,6 @@ impl Inbound {
         }
     }
 
-    /// The body itself; what is left is an empty one.
-    pub(super) fn take(&mut self) -> Self {
-        let timer = self.timer.take();
-        Self {
-            body: self.body.take(),
-            timer,
-            ..*self
-        }
-    }
-
     /// Sets the limit, in bytes of the whole body, once the route is known.
     pub fn limit(&mut self, limit: u64) {
         let read = self.limit - self.left;

@@ -36,6 +36,7 @@ pub(super) fn answer(
     record.outcome = Outcome::Refused(refusal.code);
     let reason = refusal.detail.as_ref().unwrap_or(&refusal.message);
     record.reason = Some(reason.as_str().into());
+    record.trail = refusal.trail.clone();
     let body = if as_stream {
         reconnect_later(&refusal)
     } else {

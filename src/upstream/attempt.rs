@@ -70,7 +70,7 @@ pub(super) async fn attempt(
     upload: &mut Option<Upload>,
 ) -> Result<Answer, Reason> {
     let secure = group.tls.is_some() && endpoint.server_name.is_some();
-    match group.http {
+    match group.config.http {
         HttpVersion::Two if ask.request.upgrades() => Err(Reason::Upgrade),
         // Boxed: large beside what HTTP/1.1 needs.
         HttpVersion::Two => Box::pin(shared(group, endpoint, ask, upload)).await,
@@ -91,11 +91,12 @@ async fn shared(
 ) -> Result<Answer, Reason> {
     let opening = Opening {
         endpoint: endpoint.clone(),
+        keep: group.config.lookup,
         tls: group.tls.clone(),
-        or_one: group.http == HttpVersion::Auto,
+        or_one: group.config.http == HttpVersion::Auto,
     };
     let sessions = ask.pool.sessions(endpoint.number);
-    sessions.keep(group.pool_idle, group.pool_keep);
+    sessions.keep(group.config.pool_idle, group.config.pool_keep);
     let mut refused = None;
     for tried in 1.. {
         let limit = ask.clocks.connect;
@@ -178,8 +179,8 @@ fn home(group: &Group, endpoint: &Endpoint, ask: &Ask<'_>) -> Home {
     Home {
         pool: ask.pool.clone(),
         endpoint: endpoint.number,
-        room: group.pool_idle,
-        keep: group.pool_keep,
+        room: group.config.pool_idle,
+        keep: group.config.pool_keep,
     }
 }
 
@@ -194,7 +195,7 @@ async fn open(
         name,
         versions: &[HTTP_1],
     });
-    let opening = connect(&endpoint.place, secure);
+    let opening = connect(&endpoint.place, group.config.lookup, secure);
     let transport = match limit {
         Some(limit) => timeout(limit, opening)
             .await

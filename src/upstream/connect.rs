@@ -15,6 +15,7 @@ use tokio::task::JoinSet;
 use tokio_rustls::TlsConnector;
 
 use super::fault::Reason;
+use super::lookup::Lookup;
 use super::transport::Transport;
 
 /// How long an address may take before the next one is tried beside it (RFC 8305 §5).
@@ -25,12 +26,14 @@ const KEEPALIVE: Duration = Duration::from_secs(30);
 /// Where an endpoint is reached.
 #[derive(Debug, Clone)]
 pub enum Place {
-    /// By name, looked up for each new connection.
+    /// By name, whose addresses are kept for a while.
     Name {
         /// Host name or address.
         host: Arc<str>,
         /// Port.
         port: u16,
+        /// The addresses.
+        lookup: Lookup,
     },
     /// At an address that is known.
     Address(SocketAddr),
@@ -115,15 +118,20 @@ pub const HTTP_1: &[u8] = b"http/1.1";
 /// HTTP/2 as ALPN names it (RFC 9113 §3.2).
 pub const HTTP_2: &[u8] = b"h2";
 
-/// A new connection to `place`, with TLS where `secure` is given.
+/// A new connection to `place`, with TLS where `secure` is given. Addresses that were looked up are used for `keep`
+/// before they are looked up again.
 ///
 /// # Errors
 ///
 /// A [`Reason`] for which [`Reason::before_request`] is true. The caller sets the limit in time.
-pub async fn connect(place: &Place, secure: Option<Secure<'_>>) -> Result<Transport, Reason> {
+pub async fn connect(
+    place: &Place,
+    keep: Duration,
+    secure: Option<Secure<'_>>,
+) -> Result<Transport, Reason> {
     let addresses = match place {
         Place::Address(address) => vec![*address],
-        Place::Name { host, port } => look_up(host, *port).await?,
+        Place::Name { host, port, lookup } => lookup.addresses(host, *port, keep).await?.to_vec(),
     };
     let tcp = first_of(addresses).await.map_err(Reason::Connect)?;
     prepare(&tcp).map_err(Reason::Connect)?;
@@ -138,23 +146,6 @@ pub async fn connect(place: &Place, secure: Option<Secure<'_>>) -> Result<Transp
         .await
         .map_err(Reason::Connect)?;
     Ok(Transport::Tls(Box::new(tls)))
-}
-
-async fn look_up(host: &str, port: u16) -> Result<Vec<SocketAddr>, Reason> {
-    if let Ok(address) = host.parse() {
-        return Ok(vec![SocketAddr::new(address, port)]);
-    }
-    let found: Vec<_> = tokio::net::lookup_host((host, port))
-        .await
-        .map_err(Reason::Resolve)?
-        .collect();
-    if found.is_empty() {
-        return Err(Reason::Resolve(io::Error::new(
-            io::ErrorKind::NotFound,
-            "no address",
-        )));
-    }
-    Ok(found)
 }
 
 /// The first address that answers; each further one is tried when the one before failed, or beside

@@ -33,6 +33,9 @@ pub enum Reason {
     /// The first-byte clock ran out before the head of the answer was whole.
     #[error("no answer within {0:?}")]
     FirstByteTimeout(Duration),
+    /// The first-event clock ran out before the answer's first event was whole.
+    #[error("no event within {0:?}")]
+    FirstEventTimeout(Duration),
     /// The connection ended before the head of the answer was whole.
     #[error("the connection closed before an answer came")]
     Closed,
@@ -48,6 +51,12 @@ pub enum Reason {
     /// The answer's body ended before its framing said so.
     #[error("the answer was cut short")]
     Cut,
+    /// The answer paused for longer than the idle clock allows, and was to be continued.
+    #[error("nothing came for {0:?}")]
+    Idle(Duration),
+    /// The answer was cut, and nobody can go on with it.
+    #[error("{0}")]
+    NotContinued(&'static str),
     /// No HTTP/2 is spoken there.
     #[error("it does not speak HTTP/2: {0}")]
     NoHttp2(Box<str>),
@@ -121,6 +130,9 @@ impl Reason {
 
     /// Whether a clock ran out.
     pub fn is_timeout(&self) -> bool {
-        matches!(self, Self::ConnectTimeout(_) | Self::FirstByteTimeout(_))
+        matches!(
+            self,
+            Self::ConnectTimeout(_) | Self::FirstByteTimeout(_) | Self::FirstEventTimeout(_)
+        )
     }
 }

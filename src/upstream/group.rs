@@ -1,42 +1,56 @@
-//! An upstream at work: its endpoints in turn, and the attempts a request makes.
-//!
-//! A request goes to the next endpoint only while no connection could be made. It is sent again, once,
-//! when a kept connection turns out to have been closed between two requests: any request if not a byte
-//! of it was written, and otherwise those that may be repeated. Everything else is the caller's to know.
+//! An upstream at work: its endpoints, and which of them is asked.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
 
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 use tokio_rustls::TlsConnector;
 
 use super::attempt::{Ask, attempt};
-use super::endpoint::Endpoint;
-use super::fault::{Reason, UpstreamFault};
+use super::balance::{Balancer, Candidate};
 use super::body::Answer;
+use super::budget::Budget;
+use super::endpoint::Endpoint;
+use super::fault::Reason;
 use super::h1::Upload;
-use crate::config::HttpVersion;
-
-/// In place of a limit where there is none: the future is the same, and no larger for it.
-const FOREVER: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
+use super::turn::Turn;
+use crate::config::{self, Balance, Eject, RetryBudget};
 
 /// A named group of endpoints.
 pub struct Group {
     /// Its name.
     pub name: Arc<str>,
+    /// What it was built from.
+    pub config: Arc<config::Upstream>,
     /// Its endpoints; at least one.
-    pub endpoints: Vec<Arc<Endpoint>>,
+    pub members: Vec<Member>,
     /// TLS for those of them that speak it.
     pub tls: Option<TlsConnector>,
-    /// The version of HTTP spoken to them.
-    pub http: HttpVersion,
-    /// Most idle connections kept for an endpoint by a worker.
-    pub pool_idle: usize,
-    /// How long an idle connection is kept.
-    pub pool_keep: Duration,
-    /// Whose turn it is.
-    pub turn: AtomicUsize,
+    /// How one of them is chosen.
+    pub balancer: Balancer,
+    /// Retries of late.
+    pub retries: Budget,
+    /// Requests of late that were asked of another upstream beside this one.
+    pub hedges: Budget,
+}
+
+/// An endpoint's place in a group.
+#[derive(Debug)]
+pub struct Member {
+    /// The endpoint.
+    pub endpoint: Arc<Endpoint>,
+    /// Its share beside the others'.
+    pub weight: u32,
+}
+
+/// Which endpoint would do.
+#[derive(Debug, Clone, Copy)]
+pub struct Wish<'w> {
+    /// What the request is told apart by, where the same ones go to the same endpoint.
+    pub key: Option<u64>,
+    /// The endpoints that were asked already, by number: others are preferred.
+    pub tried: &'w [u64],
+    /// Whether the request can go to another upstream instead.
+    pub elsewhere: bool,
 }
 
 /// An answer, and who gave it.
@@ -52,46 +66,170 @@ impl std::fmt::Debug for Group {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Group")
             .field("name", &self.name)
-            .field("endpoints", &self.endpoints)
+            .field("members", &self.members)
             .finish_non_exhaustive()
     }
 }
 
 impl Group {
-    /// Sends a request to the endpoint whose turn it is, and on to the next ones while no
-    /// connection can be made. `upload` stays with the caller while it was not used.
+    /// Chooses an endpoint; none if all of them are left out and the request can go elsewhere.
+    ///
+    /// A request that has nowhere else to go is never refused because of what we think of the endpoints: where fewer
+    /// than the share that stays could be asked, all can.
+    pub fn pick(&self, wish: &Wish<'_>) -> Option<Turn> {
+        let now = Instant::now();
+        if self.members.len() == 1 {
+            let able = self.can_be_asked(0, now);
+            let turn = able.then(|| self.enter(0, now, false)).flatten();
+            let forced = || (!wish.elsewhere).then(|| self.enter(0, now, true)).flatten();
+            return turn.or_else(forced);
+        }
+        let able: Vec<usize> = (0..self.members.len())
+            .filter(|&index| self.can_be_asked(index, now))
+            .collect();
+        let enough = able.len() >= self.least() || (wish.elsewhere && !able.is_empty());
+        if enough {
+            return self.choose(&able, wish, now, false).or_else(|| {
+                // Another worker took the last place of a trial.
+                (!wish.elsewhere)
+                    .then(|| self.choose(&self.all(), wish, now, true))
+                    .flatten()
+            });
+        }
+        if wish.elsewhere {
+            return None;
+        }
+        self.choose(&self.all(), wish, now, true)
+    }
+
+    /// Whether any endpoint can be asked by a request that could go elsewhere.
+    pub fn has_able(&self) -> bool {
+        let now = Instant::now();
+        (0..self.members.len()).any(|index| self.can_be_asked(index, now))
+    }
+
+    /// Asks `endpoint` once. `upload` stays with the caller while it was not used.
     ///
     /// # Errors
     ///
-    /// The last endpoint's [`UpstreamFault`].
-    pub async fn ask(
+    /// The [`Reason`] why no head of an answer came.
+    pub async fn attempt(
         &self,
+        endpoint: &Arc<Endpoint>,
         ask: &Ask<'_>,
         upload: &mut Option<Upload>,
-    ) -> Result<Asked, UpstreamFault> {
-        let started = Instant::now();
-        let first = self.turn.fetch_add(1, Ordering::Relaxed);
-        let mut tries = 0;
-        loop {
-            let endpoint = &self.endpoints[first.wrapping_add(tries) % self.endpoints.len()];
-            tries += 1;
-            let limit = ask.clocks.first_byte.unwrap_or(FOREVER);
-            let outcome = timeout_at(started + limit, attempt(self, endpoint, ask, upload))
-                .await
-                .unwrap_or(Err(Reason::FirstByteTimeout(limit)));
-            match outcome {
-                Ok(answer) => {
-                    let endpoint = endpoint.clone();
-                    return Ok(Asked { endpoint, answer });
-                }
-                Err(reason) if reason.before_request() && tries < self.endpoints.len() => {
-                    tracing::warn!(endpoint = %endpoint.name, %reason, "endpoint not reached, trying the next");
-                }
-                Err(reason) => {
-                    let endpoint = endpoint.name.clone();
-                    return Err(UpstreamFault { endpoint, reason });
-                }
+    ) -> Result<Answer, Reason> {
+        attempt(self, endpoint, ask, upload).await
+    }
+
+    /// Whether a request may be sent again, which is then counted.
+    pub fn may_retry(&self) -> bool {
+        let RetryBudget { percent, least } = self.config.retry_budget;
+        self.retries.take(percent, least, Instant::now())
+    }
+
+    /// Whether a request may be asked of another upstream beside this one, which is then counted.
+    pub fn may_hedge(&self, percent: u32) -> bool {
+        self.hedges.take(percent, 0, Instant::now())
+    }
+
+    /// Counts a request, of which budgets allow a share.
+    pub fn count(&self) {
+        let now = Instant::now();
+        self.retries.count(now);
+        self.hedges.count(now);
+    }
+
+    /// How many endpoints are asked at least while there is nowhere else to go.
+    fn least(&self) -> usize {
+        let keep = self.config.eject.map_or(0, |eject| eject.keep) as usize;
+        (self.members.len() * keep).div_ceil(100).max(1)
+    }
+
+    /// Every endpoint whose checks do not speak against it; all of them if they speak against all.
+    fn all(&self) -> Vec<usize> {
+        let well: Vec<usize> = (0..self.members.len())
+            .filter(|&index| self.members[index].endpoint.health.is_checked())
+            .collect();
+        match well.is_empty() {
+            true => (0..self.members.len()).collect(),
+            false => well,
+        }
+    }
+
+    fn can_be_asked(&self, index: usize, now: Instant) -> bool {
+        let health = &self.members[index].endpoint.health;
+        let ejected = |rules: Eject| !health.breaker().may_begin(&rules, now);
+        health.is_checked() && !health.is_resting(now) && !self.config.eject.is_some_and(ejected)
+    }
+
+    /// Takes a place at one of `among`, one that was not tried where there is such a one.
+    fn choose(
+        &self,
+        among: &[usize],
+        wish: &Wish<'_>,
+        now: Instant,
+        forced: bool,
+    ) -> Option<Turn> {
+        let fresh = |index: &usize| {
+            let number = self.members[*index].endpoint.number;
+            !wish.tried.contains(&number)
+        };
+        let mut left: Vec<usize> = among.iter().copied().filter(fresh).collect();
+        if left.is_empty() {
+            left = among.to_vec();
+        }
+        let mut chance = fastrand::Rng::new();
+        while !left.is_empty() {
+            let at = match left.len() {
+                1 => 0,
+                _ => self.balanced(&left, wish.key, now, &mut chance)?,
+            };
+            let index = left.remove(at);
+            if let Some(turn) = self.enter(index, now, forced) {
+                return Some(turn);
             }
         }
+        None
+    }
+
+    /// The position in `left` of the one to ask.
+    fn balanced(
+        &self,
+        left: &[usize],
+        key: Option<u64>,
+        now: Instant,
+        chance: &mut fastrand::Rng,
+    ) -> Option<usize> {
+        let candidates: Vec<_> = left
+            .iter()
+            .map(|&index| (index, self.candidate(index, now)))
+            .collect();
+        let chosen = self.balancer.choose(&candidates, key, chance)?;
+        left.iter().position(|&index| index == chosen)
+    }
+
+    fn candidate(&self, index: usize, now: Instant) -> Candidate {
+        let Member { endpoint, weight } = &self.members[index];
+        Candidate {
+            weight: *weight,
+            in_flight: endpoint.health.in_flight(),
+            latency: endpoint.health.latency(now),
+            name_hash: super::balance::hash_of(endpoint.name.as_bytes()),
+        }
+    }
+
+    fn enter(&self, index: usize, now: Instant, forced: bool) -> Option<Turn> {
+        let endpoint = &self.members[index].endpoint;
+        let Some(rules) = self.config.eject else {
+            return Some(Turn::take(endpoint.clone(), None, Eject::default()));
+        };
+        let pass = endpoint.health.breaker().begin(&rules, now, forced)?;
+        Some(Turn::take(endpoint.clone(), Some(pass), rules))
+    }
+
+    /// Whether the request's key decides which endpoint is asked.
+    pub fn is_by_key(&self) -> bool {
+        matches!(self.config.balance, Balance::Hash(_))
     }
 }

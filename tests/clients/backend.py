@@ -15,7 +15,8 @@ import socket
 import struct
 import termios
 import threading
-from collections.abc import Callable, Coroutine, Iterable
+import time
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
@@ -48,6 +49,8 @@ class Script:
     lockstep: bool = False  # each piece, and the ending after them, waits for its release
     pause: float = 0.0  # seconds between pieces: a pacing, no test's outcome rests on it
     head_waits: bool = False  # in lock-step: the head waits for a release of its own
+    headless: bool = False  # nothing is said before the ending, not even a head
+    waits: Mapping[int, float] = field(default_factory=dict)  # seconds before the piece with this number
 
     @classmethod
     def replay(cls, recording: Recording, **changes: Any) -> Script:
@@ -78,6 +81,10 @@ class Exchange:
         self.connection = connection
         self.gone = threading.Event()
         """Set when the peer left before the whole answer had been sent."""
+        self.at = time.monotonic()
+        """When the request's head had come."""
+        self.gone_at: float | None = None
+        """When the peer left, if it left before the whole answer had been sent."""
         self.done = threading.Event()
         """Set when the answer was sent, whatever its ending."""
         self.sent = 0
@@ -174,6 +181,7 @@ class Backend:
             try:
                 await asyncio.wait({watch, answer}, return_when=asyncio.FIRST_COMPLETED)
                 if not answer.done() or answer.exception() is not None:
+                    request.gone_at = time.monotonic()
                     request.gone.set()
                     return
                 request.done.set()
@@ -262,10 +270,14 @@ async def _play(script: Script, exchange: Exchange, connection: _Connection) -> 
     """Writes an answer; gives whether the connection can be used again."""
     if script.lockstep and script.head_waits:
         await exchange.permit()
+    if script.headless:
+        return await _end(script, connection)
     await connection.write(_head(script))
     for number, piece in enumerate(script.pieces):
         if script.lockstep:
             await exchange.permit()
+        elif number in script.waits:
+            await asyncio.sleep(script.waits[number])
         elif script.pause and number:
             await asyncio.sleep(script.pause)
         else:

@@ -12,11 +12,13 @@ import pytest
 from backend import Answer, Backend, Loop, Script
 from browsing import OpenPage, Page, open_page
 from cutter import Cutter
+from faulty import Faulty, Play
 from gateway import Gateway
 from nginx import Nginx
 from processes import NODE, Program, accepts, free_port, until
 
 StartBackend = Callable[[Script | Answer], Backend]
+StartFaulty = Callable[..., Faulty]
 StartGateway = Callable[..., Gateway]
 StartProgram = Callable[..., Program]
 
@@ -42,6 +44,18 @@ def backend(loop: Loop, cleanup: contextlib.ExitStack) -> StartBackend:
 
     def start(answer: Script | Answer) -> Backend:
         backend = Backend(loop, answer)
+        cleanup.callback(backend.close)
+        return backend
+
+    return start
+
+
+@pytest.fixture
+def faulty(loop: Loop, cleanup: contextlib.ExitStack) -> StartFaulty:
+    """Starts backends that answer each request by the next of their plays, and by the last for ever."""
+
+    def start(*plays: Play) -> Faulty:
+        backend = Faulty(loop, *plays)
         cleanup.callback(backend.close)
         return backend
 

@@ -24,4 +24,5 @@ mod tokens;
 mod topics;
 mod unbuffered;
 mod uploads;
+mod upstreams;
 mod websocket;

@@ -53,12 +53,22 @@ impl Gateway {
     ///
     /// One worker unless the configuration names a number: many gateways run at once here.
     pub async fn start_with(source: &str, variables: &[(&str, &str)]) -> Self {
+        Self::start_changed(source, variables, |_| {}).await
+    }
+
+    /// The same, with the configuration changed before it is put to work.
+    pub async fn start_changed(
+        source: &str,
+        variables: &[(&str, &str)],
+        change: impl FnOnce(&mut deltaway::config::Config),
+    ) -> Self {
         let variables = Variables(variables.iter().copied().collect());
         let mut config = match deltaway::config::parse(source, "test.toml", &variables) {
             Ok(config) => config,
             Err(faults) => panic!("{faults}\nin\n{source}"),
         };
         config.server.workers.get_or_insert(1);
+        change(&mut config);
         let running = deltaway::app::start(config).expect("a gateway");
         Self {
             address: running.address,
@@ -76,10 +86,15 @@ impl Gateway {
         Client::asking(self.address, ask).await
     }
 
+    /// One GET at the operators' listener.
+    pub async fn ask_admin(&self, target: &str) -> Answer {
+        let admin = self.running.admin.expect("an admin listener");
+        Client::fetch(admin, &Ask::get(target)).await
+    }
+
     /// What the admin listener says of `name`, labels and all, after `deltaway_`; 0 where it says nothing.
     pub async fn metric(&self, name: &str) -> f64 {
-        let admin = self.running.admin.expect("an admin listener");
-        let text = Client::fetch(admin, &Ask::get("/metrics")).await.text();
+        let text = self.ask_admin("/metrics").await.text();
         let lines = text
             .lines()
             .filter_map(|line| line.strip_prefix("deltaway_"));

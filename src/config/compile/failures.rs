@@ -304,7 +304,10 @@ fn larger(route: &Route, section: &Section, gathered: &mut Gathered<'_>) {
             let Some(key) = FAILURES.key(trouble.word()) else {
                 continue;
             };
-            if written.node(key).is_some() && route.failures.of(trouble) == Remedy::Larger {
+            let remedy = route.failures.of(trouble);
+            // What would be done anyway may be written too.
+            let meant = written.node(key).is_some() && remedy != trouble.usual();
+            if meant && remedy == Remedy::Larger {
                 let error = Malformed::new(
                     "asks for a larger entry, and `to` has none",
                     "mark one, such as `{ upstream = …, larger = true }`, or take it out",

@@ -198,9 +198,9 @@ fn remedies() {
         ],
     );
     route(
-        "to = ['a', 'b']\nfailures = { context_length = 'larger', quota = 'next' }",
+        "to = ['a', 'b']\nfailures = { context_length = 'larger', quota = 'larger' }",
         &[
-            "11:31: routes.s.failures.context_length: asks for a larger entry, and `to` has none | \
+            "11:49: routes.s.failures.quota: asks for a larger entry, and `to` has none | \
            mark one, such as `{ upstream = …, larger = true }`, or take it out",
         ],
     );
@@ -265,7 +265,7 @@ fn hedging() {
 #[test]
 fn an_entry_that_is_wrong_is_said_to_be_and_nothing_is_made_of_it() {
     route(
-        "to = ['a', 'none']\nhedge = '2s'\nfailures = { context_length = 'larger' }",
+        "to = ['a', 'none']\nhedge = '2s'\nfailures = { quota = 'larger' }",
         &["10:12: routes.s.to[1]: there is no upstream `none` | there is: a, b"],
     );
 }

@@ -300,8 +300,8 @@ fn other(trouble: Trouble) -> Trouble {
 
 #[test]
 fn a_remedy_may_be_written_as_what_it_would_be_anyway() {
-    let route = leading(
-        "to = ['a', { upstream = 'b', larger = true }]\n[routes.r.failures]\ncontext_length = 'larger'\n\
+    let route = route(
+        "[routes.r.failures]\ncontext_length = 'larger'\n\
          closed = '${NONE:-again}'",
     );
     assert_eq!(route.failures, Remedies::default());

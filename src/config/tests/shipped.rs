@@ -195,15 +195,20 @@ fn the_schema_is_a_schema_and_lets_every_shipped_file_pass() {
     }
 }
 
+/// A small file that the schema lets pass.
+const GOOD: &str = "[upstreams.a]\nurl = 'http://a'\n[routes.r]\npath = '/'\nto = 'a'\n";
+
+/// Where the schema finds fault with [`GOOD`] and `more`.
+#[track_caller]
+fn refused(more: &str) -> String {
+    let at = against(&format!("{GOOD}{more}"));
+    assert!(!at.is_empty(), "the schema lets pass: {more}");
+    at[0].clone()
+}
+
 #[test]
 fn the_schema_refuses_what_is_wrong() {
-    let good = "[upstreams.a]\nurl = 'http://a'\n[routes.r]\npath = '/'\nto = 'a'\n";
-    assert_eq!(against(good), [""; 0]);
-    let refused = |more: &str| {
-        let at = against(&format!("{good}{more}"));
-        assert!(!at.is_empty(), "the schema lets pass: {more}");
-        at[0].clone()
-    };
+    assert_eq!(against(GOOD), [""; 0]);
     assert_eq!(refused("paht = '/'"), "/routes/r");
     assert_eq!(refused("max_body = '1 MiB'"), "/routes/r/max_body");
     assert_eq!(refused("heartbeat = 15"), "/routes/r/heartbeat");
@@ -221,7 +226,7 @@ fn the_schema_refuses_what_is_wrong() {
     assert_eq!(refused("[hub]\npath = '/a/'"), "/hub/path");
     let more = "share = true\nresume = { history = { age = '1d' } }\n[routes.s]\npath = '/{t*}'\n\
                 publish = '{t}'\nsubscribe = ['{t}', '*']\n[topics.'a/*']\n";
-    assert_eq!(against(&format!("{good}{more}")), [""; 0]);
+    assert_eq!(against(&format!("{GOOD}{more}")), [""; 0]);
     assert_eq!(refused("model = []"), "/routes/r/model");
     assert_eq!(
         refused("clocks = { idle = 'never' }"),
@@ -244,6 +249,12 @@ fn the_schema_refuses_what_is_wrong() {
         refused("[upstreams.b]\nurl = 'http://b'\ncredentials = { bearer = 'x', value = 'y' }"),
         "/upstreams/b/credentials"
     );
+    assert!(!against("[server]").is_empty(), "routes are required");
+    assert!(!against("[routes]").is_empty(), "one at least");
+}
+
+#[test]
+fn the_schema_knows_what_happens_when_backends_fail() {
     for (lines, at) in [
         ("endpoints = [{ weight = 2 }]", "/upstreams/b/endpoints/0"),
         ("url = 'http://b'\nhttp = '3'", "/upstreams/b/http"),
@@ -263,9 +274,7 @@ fn the_schema_refuses_what_is_wrong() {
                 balance = 'hash'\nhash_by = 'x-session'\ncheck = { path = '/' }\n\
                 [routes.s]\npath = '/s'\nto = ['a', { upstream = 'b', larger = true }]\nretry = false\n\
                 failures = { quota = 'larger' }\nhedge = 'off'\nusage = 'trailers'\nrescue = true\n";
-    assert_eq!(against(&format!("{good}[upstreams.b]\n{more}")), [""; 0]);
-    assert!(!against("[server]").is_empty(), "routes are required");
-    assert!(!against("[routes]").is_empty(), "one at least");
+    assert_eq!(against(&format!("{GOOD}[upstreams.b]\n{more}")), [""; 0]);
 }
 
 #[test]

@@ -12,6 +12,7 @@ use super::{ANSWER_STANDS, Feed, LAST_EVENT_ID, State};
 use crate::config::{Dialect, Share};
 use crate::dialect::{BodyKind, Ending, body_kind};
 use crate::hub::End;
+use crate::relay::incoming::Incoming;
 use crate::relay::context::Reached;
 use crate::relay::fingerprint::Digest;
 use crate::relay::head::essence;
@@ -227,16 +228,22 @@ impl Source<'_> {
         self.here.streams.hub.count_feed_connection();
         self.go_live();
         let mut tail = Tail::new(self.feed.stream.clone(), cut);
+        tail.turn = reached.turn.take();
         tail.last_id = last_id.take();
+        let began = reached.began;
         let clocks = crate::config::ResolvedClocks {
             total: None,
             ..reached.clocks
         };
         let end = tail
-            .run(&mut reached.asked.answer.body, &clocks, started)
+            .run(&mut Incoming::of(reached), &clocks, (started, began))
             .await;
         if matches!(end, TailEnd::Over(Some(_))) && tail.is_lines() {
             tail.finish();
+        }
+        let well = matches!(end, TailEnd::Over(_)) || tail.events > 0;
+        if let Some(turn) = tail.turn.take() {
+            turn.end(Some(well));
         }
         *last_id = tail.last_id;
         if !matches!(end, TailEnd::Over(_)) {

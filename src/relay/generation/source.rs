@@ -16,6 +16,7 @@ use crate::edge::{credentials, forwarded, hop};
 use crate::hub::{End, Stream};
 use crate::relay::context::Reached;
 use crate::relay::error_frame::error_frame;
+use crate::relay::incoming::Incoming;
 use crate::relay::order::{self, Order};
 use crate::relay::refusal::Refusal;
 use crate::relay::streams::Streams;
@@ -168,12 +169,20 @@ impl Source<'_> {
             }
             _ => Cut::Events(Splitter::new(most)),
         };
+        let began = reached.began;
+        let endpoint = reached.asked.endpoint.name.clone();
         let mut tail = Tail::new(generation.stream.clone(), cut);
+        tail.trail = std::mem::take(&mut reached.trail);
+        // An answer that is continued judges each of its backends by itself.
+        if reached.question.is_none() {
+            tail.turn = reached.turn.take();
+        }
+        let mut incoming = Incoming::of(reached);
         tail.watcher = Some(Watcher::new(generation.dialect, self.kind));
         let mut stop = generation.stop.subscribe();
         let ended = tokio::select! {
             biased;
-            end = tail.run(&mut reached.asked.answer.body, &clocks, started) => Ok(end),
+            end = tail.run(&mut incoming, &clocks, (started, began)) => Ok(end),
             _ = stop.wait_for(|stop| *stop) => Err(("stopped", "its caller stopped the answer")),
             () = unwanted(&generation.stream, on_leave) => Err(("deserted", "nobody was reading the answer")),
         };
@@ -195,10 +204,16 @@ impl Source<'_> {
         if whole && transport != TransportEnd::Cut {
             tail.finish();
         }
+        if let Some(turn) = tail.turn.take().filter(|_| blames_endpoint(code, &verdict)) {
+            turn.end(Some(verdict.ending == Ending::Complete));
+        }
         self.finish(verdict, code, &message);
+        let attempts = (!tail.trail.is_empty()).then(|| tail.trail.to_string());
         tracing::info!(
             route = %generation.route.config.name,
             stream = %generation.id,
+            %endpoint,
+            attempts,
             events = tail.events,
             total_ms = started.elapsed().as_millis() as u64,
             ending = %verdict.ending,
@@ -244,6 +259,12 @@ impl Source<'_> {
         headers.remove(http::header::CONTENT_LENGTH);
         headers
     }
+}
+
+/// Whether the end says anything about the endpoint: nothing where it was ours.
+fn blames_endpoint(code: &str, verdict: &Verdict) -> bool {
+    let ours = ["stopped", "deserted", "closed", "total_timeout", "event_too_large"];
+    verdict.ending == Ending::Complete || !ours.contains(&code)
 }
 
 /// The verdict for readers who never get part of an event: what comes next can always be told.

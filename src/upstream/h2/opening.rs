@@ -1,5 +1,6 @@
 //! A new connection, by the version of HTTP that is spoken there.
 
+use std::time::Duration;
 use std::sync::{Arc, Weak};
 
 use rustls::AlertDescription;
@@ -17,6 +18,8 @@ use crate::upstream::h1::Connection;
 pub(in crate::upstream) struct Opening {
     /// Where to.
     pub endpoint: Arc<Endpoint>,
+    /// How long looked up addresses are used.
+    pub keep: Duration,
     /// TLS, where the endpoint has it.
     pub tls: Option<TlsConnector>,
     /// Whether HTTP/1.1 will do as well.
@@ -49,7 +52,7 @@ impl Opening {
             name,
             versions,
         });
-        let transport = connect(&self.endpoint.place, secure)
+        let transport = connect(&self.endpoint.place, self.keep, secure)
             .await
             .map_err(disagreed)?;
         // Without TLS nothing is agreed on: it is known before (RFC 9113 §3.3).

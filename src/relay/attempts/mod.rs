@@ -1,0 +1,347 @@
+//! From a question to an answer that can be passed on: attempts, one after the other or two at once.
+//!
+//! Everything here happens before the commit: nothing of an answer has gone to the caller yet. Which attempt follows
+//! a failed one is decided in `plan`; what an attempt came to, in `outcome`; `hedge` asks a second entry beside
+//! one that takes long; `trail` remembers it all for the log.
+
+mod hedge;
+mod outcome;
+mod plan;
+mod question;
+mod trail;
+
+use std::time::Duration;
+
+use http::StatusCode;
+use tokio::time::{Instant, sleep, timeout_at};
+
+use self::hedge::Leash;
+pub(super) use question::Question;
+pub use trail::Trail;
+
+use self::outcome::{Bad, Until, What, judge, of_reason};
+use self::plan::{Failed, Plan, Step};
+use super::context::Reached;
+use super::order::clocks_of;
+use super::outgoing::Outgoing;
+use super::plane::Entry;
+use super::refusal::Refusal;
+use crate::config::{ResolvedClocks, Trouble};
+use crate::dialect::{BodyKind, body_kind, can_be_rescued};
+use crate::upstream::{Ask, Asked, Reason, Turn, Upload, UpstreamFault, Wish};
+
+/// In place of a limit where there is none: the future is the same, and no larger for it.
+const FOREVER: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
+
+/// Gets an answer to `question`, whose body is in `upload` where it is not held.
+///
+/// # Errors
+///
+/// A [`Refusal`] when no endpoint gave an answer. An answer that is an error is an answer.
+pub(super) async fn ask(question: Question, upload: Upload) -> Result<Reached, Refusal> {
+    match hedge::of(&question) {
+        // Boxed: what most requests do not take must not make their future larger.
+        Some(rules) => Box::pin(hedge::ask(question, rules)).await,
+        None => {
+            let until = until_of(&question);
+            Run::new(question, Some(upload), 0, until).to_an_end().await
+        }
+    }
+}
+
+/// Asks entry `index` alone, for the rest of an answer.
+pub(super) async fn ask_entry(question: Question, index: usize) -> Result<Reached, Refusal> {
+    let run = Run::new(question, None, index, Until::Event);
+    run.leash.hold();
+    run.to_an_end().await
+}
+
+/// Up to where answers are read before they count: where nobody else could be asked, nothing is waited for.
+fn until_of(question: &Question) -> Until {
+    let others = question.route.config.to.iter().skip(1);
+    match question.resend && others.into_iter().any(|target| !target.larger) {
+        true => Until::Event,
+        false => Until::Head,
+    }
+}
+
+/// One way through a route's chain.
+struct Run {
+    question: Question,
+    /// The body, where it is not held.
+    upload: Option<Upload>,
+    until: Until,
+    leash: Leash,
+    trail: Trail,
+    /// An error that a backend gave: better than one of ours.
+    spare: Option<Box<Reached>>,
+    start: usize,
+}
+
+/// What became of an entry.
+enum Entered {
+    Answered(Box<Reached>),
+    /// The next one is asked.
+    Moved,
+    Over(Last),
+}
+
+/// What the last attempt has left.
+enum Last {
+    Answer(Box<Reached>),
+    Refusal(Refusal),
+}
+
+impl Run {
+    fn new(question: Question, upload: Option<Upload>, start: usize, until: Until) -> Self {
+        Self {
+            question,
+            upload,
+            until,
+            leash: Leash::default(),
+            trail: Trail::default(),
+            spare: None,
+            start,
+        }
+    }
+
+    async fn to_an_end(mut self) -> Result<Reached, Refusal> {
+        let route = self.question.route.clone();
+        let mut plan = Plan::new(&route.config, self.start, self.question.resend);
+        loop {
+            if self.leash.is_held() {
+                plan.stay();
+            }
+            let index = plan.entry();
+            let key = self.question.key(&route.chain[index]);
+            let last = plan.is_last() && !route.config.rescue;
+            let outgoing = self.question.outgoing(index, last)?;
+            match self.on_entry(&mut plan, (&outgoing, key)).await? {
+                Entered::Answered(reached) => return Ok(self.finish(*reached)),
+                Entered::Moved => {}
+                Entered::Over(last) => return self.give_up(last),
+            }
+        }
+    }
+
+    /// Asks the entry that `plan` stands at, until it has answered or is given up.
+    async fn on_entry(
+        &mut self,
+        plan: &mut Plan<'_>,
+        (outgoing, key): (&Outgoing, Option<u64>),
+    ) -> Result<Entered, Refusal> {
+        let route = self.question.route.clone();
+        let index = plan.entry();
+        let entry = &route.chain[index];
+        let clocks = clocks_of(&route, index, self.question.dialect);
+        let mut tried = Vec::new();
+        entry.group.count();
+        loop {
+            let wish = Wish {
+                key,
+                tried: &tried,
+                elsewhere: plan.has_next(),
+            };
+            let Some(turn) = entry.group.pick(&wish) else {
+                self.trail.note(&entry.group.name, "ejected");
+                return Ok(match plan.skip() {
+                    Step::Move(_) => Entered::Moved,
+                    _ => Entered::Over(Last::Refusal(Refusal::all_left_out(&entry.group.name))),
+                });
+            };
+            let number = turn.endpoint().number;
+            let (bad, turn) = match self.attempt(entry, turn, outgoing, &clocks).await? {
+                Ok((asked, turn)) => {
+                    return Ok(Entered::Answered(Box::new(Reached {
+                        began: turn.began(),
+                        asked,
+                        entry: index,
+                        clocks,
+                        turn: Some(turn),
+                        trail: Trail::default(),
+                        question: None,
+                    })));
+                }
+                Err(failed) => *failed,
+            };
+            tried.push(number);
+            let failed = self.look_at(&bad, entry, &tried);
+            self.note(&bad, &turn, entry);
+            if self.leash.is_held() {
+                plan.stay();
+            }
+            let mut step = plan.after(&failed, fastrand::f64());
+            if matches!(step, Step::Again(_)) && failed.sent && !entry.group.may_retry() {
+                tracing::debug!(upstream = %entry.group.name, "not sent again: the retry budget is used up");
+                step = plan.skip();
+            }
+            let last = self.last_of(bad, turn, index, clocks);
+            match step {
+                Step::Again(pause) => {
+                    // The answer is closed before its endpoint is left alone.
+                    drop(last);
+                    if !pause.is_zero() {
+                        sleep(pause).await;
+                    }
+                }
+                Step::Move(_) => {
+                    self.keep(last);
+                    return Ok(Entered::Moved);
+                }
+                Step::GiveUp => return Ok(Entered::Over(last)),
+            }
+        }
+    }
+
+    /// One attempt. The outer error is the caller's own: nobody else is asked.
+    async fn attempt(
+        &mut self,
+        entry: &Entry,
+        turn: Turn,
+        outgoing: &Outgoing,
+        clocks: &ResolvedClocks,
+    ) -> Result<Result<(Asked, Turn), Box<(Bad, Turn)>>, Refusal> {
+        let endpoint = turn.endpoint().clone();
+        let ask = Ask {
+            pool: &self.question.pool,
+            clocks,
+            resend: self.question.resend,
+            request: outgoing,
+        };
+        let held = self.question.body_for(entry).map(Upload::Kept);
+        let mut upload = held.or_else(|| self.upload.take());
+        let began = Instant::now();
+        let limit = clocks.first_byte.unwrap_or(FOREVER);
+        let asking = entry.group.attempt(&endpoint, &ask, &mut upload);
+        let head = timeout_at(began + limit, asking)
+            .await
+            .unwrap_or(Err(Reason::FirstByteTimeout(limit)));
+        if self.question.body().is_none() {
+            self.upload = upload;
+        }
+        let answer = match head {
+            Ok(answer) => answer,
+            Err(reason) => {
+                let Some(trouble) = of_reason(&reason) else {
+                    let endpoint = endpoint.name.clone();
+                    let fault = UpstreamFault { endpoint, reason };
+                    return Err(Refusal::upstream(&fault, &entry.upstream.name));
+                };
+                let what = What::Nothing(reason);
+                let rest = None;
+                return Ok(Err(Box::new((Bad { trouble, rest, what }, turn))));
+            }
+        };
+        let judged = judge(answer, self.question.dialect, self.until, clocks, began).await;
+        Ok(match judged {
+            Ok(answer) => Ok((Asked { endpoint, answer }, turn)),
+            Err(bad) => Err(Box::new((bad, turn))),
+        })
+    }
+
+    fn look_at(&self, bad: &Bad, entry: &Entry, tried: &[u64]) -> Failed {
+        let untried = entry.group.members.len() > tried.len()
+            && entry.group.members.iter().any(|member| !tried.contains(&member.endpoint.number));
+        let before = matches!(&bad.what, What::Nothing(reason) if reason.before_request());
+        Failed {
+            trouble: bad.trouble,
+            rest: bad.rest,
+            sent: !before,
+            untried,
+        }
+    }
+
+    /// Tells the log, the endpoint's health and the trail.
+    fn note(&mut self, bad: &Bad, turn: &Turn, entry: &Entry) {
+        let endpoint = &turn.endpoint().name;
+        let trouble = bad.trouble.word();
+        match &bad.what {
+            What::Nothing(reason) => {
+                tracing::warn!(%endpoint, trouble, %reason, "an attempt failed");
+            }
+            What::Answer(answer) => {
+                let status = answer.head.status.as_u16();
+                tracing::info!(%endpoint, trouble, status, "an attempt failed");
+            }
+        }
+        if let Some(rest) = bad.rest {
+            turn.rest(rest.min(LONGEST_REST));
+        }
+        self.trail.failed(&entry.group.name, bad.trouble);
+    }
+
+    /// What the caller gets if nothing better comes.
+    fn last_of(&self, bad: Bad, turn: Turn, entry: usize, clocks: ResolvedClocks) -> Last {
+        let endpoint = turn.endpoint().clone();
+        let began = turn.began();
+        turn.end(says_about_endpoint(bad.trouble));
+        match bad.what {
+            What::Answer(answer) => Last::Answer(Box::new(Reached {
+                asked: Asked {
+                    endpoint,
+                    answer: *answer,
+                },
+                entry,
+                clocks,
+                turn: None,
+                began,
+                trail: Trail::default(),
+                question: None,
+            })),
+            What::Nothing(reason) => {
+                let fault = UpstreamFault {
+                    endpoint: endpoint.name.clone(),
+                    reason,
+                };
+                let upstream = &self.question.route.chain[entry].upstream.name;
+                Last::Refusal(Refusal::upstream(&fault, upstream))
+            }
+        }
+    }
+
+    /// Keeps a backend's own error, if it costs no connection.
+    fn keep(&mut self, last: Last) {
+        if let Last::Answer(reached) = last
+            && reached.asked.answer.body.end().is_some()
+        {
+            self.spare = Some(reached);
+        }
+    }
+
+    fn give_up(mut self, last: Last) -> Result<Reached, Refusal> {
+        match (last, self.spare.take()) {
+            (Last::Answer(reached), _) => Ok(self.finish(*reached)),
+            (Last::Refusal(_), Some(spare)) => Ok(self.finish(*spare)),
+            (Last::Refusal(mut refusal), None) => {
+                refusal.trail = self.trail;
+                Err(refusal)
+            }
+        }
+    }
+
+    fn finish(self, mut reached: Reached) -> Reached {
+        let rescuable = self.question.route.config.rescue && self.can_be_rescued(&reached);
+        reached.trail = self.trail;
+        if rescuable {
+            reached.question = Some(Box::new(self.question));
+        }
+        reached
+    }
+}
+
+impl Run {
+    fn can_be_rescued(&self, reached: &Reached) -> bool {
+        let head = &reached.asked.answer.head;
+        let stream = head.status == StatusCode::OK && body_kind(&head.headers) == BodyKind::Sse;
+        let body = self.question.body();
+        stream && body.is_some_and(|body| can_be_rescued(self.question.dialect, body))
+    }
+}
+
+/// The longest that an endpoint is left alone because it asked for it.
+const LONGEST_REST: Duration = Duration::from_secs(60);
+
+/// Whether a trouble speaks for or against the endpoint, if at all.
+fn says_about_endpoint(trouble: Trouble) -> Option<bool> {
+    trouble.blames_endpoint().then_some(false)
+}

@@ -1,0 +1,228 @@
+//! What one attempt came to: an answer that can be passed on, or a trouble.
+//!
+//! An answer's head alone does not tell. An error's reason stands in its body, and a backend that will never send an
+//! event may have sent its head at once. Where another entry could still be asked, the answer is therefore read up to
+//! its first event, or its first content, before it counts; what was read is handed out again.
+
+use std::future::poll_fn;
+use std::time::{Duration, SystemTime};
+
+use bytes::{Bytes, BytesMut};
+use http::{HeaderMap, StatusCode};
+use tokio::time::{Instant, timeout_at};
+
+use crate::config::{Dialect, ResolvedClocks, Trouble};
+use crate::dialect::{BodyKind, Marker, Watcher, body_kind};
+use crate::dialect::{retry_after, retry_delay, trouble, trouble_in_event, wants_body};
+use crate::upstream::{Answer, Piece, Reason};
+
+/// Largest body of an error that is read for its reason, in bytes.
+const ERROR_BODY: usize = 64 * 1024;
+/// How long such a body may take.
+const ERROR_WITHIN: Duration = Duration::from_secs(5);
+/// Most bytes of an answer that are held until it counts.
+const HELD: usize = 256 * 1024;
+
+/// Up to where an answer is read before it counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Until {
+    /// Its head.
+    Head,
+    /// Its first event.
+    Event,
+    /// Its first content: no ping, no role, no error.
+    Content,
+}
+
+/// What is wrong with an attempt.
+#[derive(Debug)]
+pub(super) struct Bad {
+    pub(super) trouble: Trouble,
+    /// How long the upstream wants to be left alone.
+    pub(super) rest: Option<Duration>,
+    pub(super) what: What,
+}
+
+/// What there is to show for it.
+#[derive(Debug)]
+pub(super) enum What {
+    /// An answer, though not a good one.
+    Answer(Box<Answer>),
+    /// Nothing.
+    Nothing(Reason),
+}
+
+/// What a failure to get a head means; none where the endpoint is not concerned.
+pub(super) fn of_reason(reason: &Reason) -> Option<Trouble> {
+    Some(match reason {
+        Reason::Upload(_) => return None,
+        reason if reason.before_request() => Trouble::Unreachable,
+        Reason::FirstByteTimeout(_) => Trouble::Silent,
+        Reason::FirstEventTimeout(_) => Trouble::NoEvent,
+        Reason::Head(_) | Reason::Framing(_) => Trouble::Malformed,
+        _ => Trouble::Closed,
+    })
+}
+
+/// Judges `answer`, having read it up to `until` where it is an answer's stream.
+pub(super) async fn judge(
+    mut answer: Answer,
+    dialect: Dialect,
+    until: Until,
+    clocks: &ResolvedClocks,
+    began: Instant,
+) -> Result<Answer, Bad> {
+    let status = answer.head.status;
+    let kind = body_kind(&answer.head.headers);
+    let is_stream = status == StatusCode::OK && kind != BodyKind::Opaque;
+    if is_stream && until != Until::Head && dialect != Dialect::Plain {
+        // Boxed: most answers count at once.
+        return Box::pin(hold(answer, (dialect, kind), until, clocks, began)).await;
+    }
+    if status.as_u16() < 400 {
+        return Ok(answer);
+    }
+    let body = match wants_body(dialect, status) {
+        true => Box::pin(peek(&mut answer)).await,
+        false => None,
+    };
+    let headers = &answer.head.headers;
+    match trouble(dialect, status, headers, body.as_deref()) {
+        None => Ok(answer),
+        Some(trouble) => Err(Bad {
+            trouble,
+            rest: rest(headers, body.as_deref()),
+            what: What::Answer(Box::new(answer)),
+        }),
+    }
+}
+
+/// How long the upstream wants to be left alone, from its fields or its body.
+fn rest(headers: &HeaderMap, body: Option<&[u8]>) -> Option<Duration> {
+    retry_after(headers, SystemTime::now()).or_else(|| retry_delay(body?))
+}
+
+/// The body of an error, if it is small and comes soon; it stays to be read.
+async fn peek(answer: &mut Answer) -> Option<Bytes> {
+    let due = Instant::now() + ERROR_WITHIN;
+    let mut read = Held::default();
+    let mut whole = false;
+    while read.len() < ERROR_BODY {
+        let piece = poll_fn(|cx| answer.body.poll_piece(cx));
+        match timeout_at(due, piece).await {
+            Ok(Some(Ok(Piece::Data(data)))) => read.push(data),
+            Ok(None) => {
+                whole = true;
+                break;
+            }
+            Ok(Some(_)) | Err(_) => break,
+        }
+        if answer.body.is_over() {
+            whole = true;
+            break;
+        }
+    }
+    let read = read.into_bytes();
+    answer.body.put_back(read.clone());
+    whole.then_some(read)
+}
+
+/// Reads a stream until it counts.
+async fn hold(
+    mut answer: Answer,
+    (dialect, kind): (Dialect, BodyKind),
+    until: Until,
+    clocks: &ResolvedClocks,
+    began: Instant,
+) -> Result<Answer, Bad> {
+    let mut watcher = Watcher::new(dialect, kind);
+    let mut held = Held::default();
+    let nothing = |reason: Reason| Bad {
+        trouble: of_reason(&reason).unwrap_or(Trouble::Closed),
+        rest: None,
+        what: What::Nothing(reason),
+    };
+    loop {
+        let (due, limit) = due(&watcher, clocks, began);
+        let piece = poll_fn(|cx| answer.body.poll_piece(cx));
+        let piece = match due {
+            None => piece.await,
+            Some(due) => match timeout_at(due, piece).await {
+                Ok(piece) => piece,
+                Err(_) => return Err(nothing(Reason::FirstEventTimeout(limit))),
+            },
+        };
+        match piece {
+            Some(Ok(Piece::Data(data))) => {
+                watcher.feed(&data);
+                held.push(data);
+            }
+            Some(Ok(Piece::Trailers(_))) => {}
+            Some(Err(reason)) => return Err(nothing(reason)),
+            None if watcher.marker() == Marker::None => return Err(nothing(Reason::Cut)),
+            None => {}
+        }
+        let over = answer.body.is_over() || answer.body.end().is_some();
+        if watcher.marker() == Marker::Failed && !watcher.has_content() {
+            answer.body.put_back(held.into_bytes());
+            return Err(Bad {
+                trouble: trouble_in_event(dialect, watcher.error().unwrap_or_default()),
+                rest: None,
+                what: What::Answer(Box::new(answer)),
+            });
+        }
+        if over || counts(&watcher, until) || held.len() > HELD {
+            answer.body.put_back(held.into_bytes());
+            return Ok(answer);
+        }
+    }
+}
+
+fn counts(watcher: &Watcher, until: Until) -> bool {
+    match until {
+        Until::Head => true,
+        Until::Event => watcher.events() > 0,
+        Until::Content => watcher.has_content() || watcher.marker() != Marker::None,
+    }
+}
+
+/// When what is waited for has to be there, and the limit that says so.
+fn due(watcher: &Watcher, clocks: &ResolvedClocks, began: Instant) -> (Option<Instant>, Duration) {
+    let now = Instant::now();
+    let first = clocks.first_event.filter(|_| watcher.events() == 0);
+    let limits = [
+        first.map(|limit| (began + limit, limit)),
+        clocks.idle.map(|limit| (now + limit, limit)),
+    ];
+    let next = limits.into_iter().flatten().min();
+    next.map_or((None, Duration::ZERO), |(at, limit)| (Some(at), limit))
+}
+
+/// Bytes that were read and not handed out. Nearly always one piece, which is not copied then.
+#[derive(Debug, Default)]
+struct Held {
+    first: Option<Bytes>,
+    more: BytesMut,
+}
+
+impl Held {
+    fn push(&mut self, data: Bytes) {
+        match self.first.take() {
+            None if self.more.is_empty() => self.first = Some(data),
+            None => self.more.extend_from_slice(&data),
+            Some(first) => {
+                self.more.reserve(first.len() + data.len());
+                self.more.extend_from_slice(&first);
+                self.more.extend_from_slice(&data);
+            }
+        }
+    }
+
+    fn len(&self) -> usize {
+        self.first.as_ref().map_or(self.more.len(), Bytes::len)
+    }
+
+    fn into_bytes(self) -> Bytes {
+        self.first.unwrap_or_else(|| self.more.freeze())
+    }
+}

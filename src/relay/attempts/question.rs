@@ -1,0 +1,152 @@
+//! What upstreams are asked on behalf of a caller.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
+
+use crate::config::{Balance, Dialect, HashBy, Prefill};
+use crate::dialect::{Facts, prefilled, rename_model};
+use crate::edge::auth;
+use crate::edge::hop::Hop;
+use crate::relay::order::Order;
+use crate::relay::outgoing::Outgoing;
+use crate::relay::plane::{Entry, LiveRoute};
+use crate::relay::refusal::Refusal;
+use crate::upstream::{Pool, Upload, hash_of};
+
+/// Who is asking, as the trusted proxies before us have told it.
+const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+
+/// What upstreams are asked: everything but a body that can be sent only once.
+#[derive(Clone)]
+pub(in crate::relay) struct Question {
+    pub(in crate::relay) route: Arc<LiveRoute>,
+    pub(in crate::relay) dialect: Dialect,
+    pub(in crate::relay) method: Method,
+    uri: Uri,
+    headers: HeaderMap,
+    hop: Hop,
+    facts: Option<Facts>,
+    pub(in crate::relay) pool: Arc<Pool>,
+    /// The body, where it is held whole.
+    body: Option<Bytes>,
+    /// Whether the answer is wanted as it is, uncompressed.
+    plain: bool,
+    /// Whether it may be sent a second time.
+    pub(in crate::relay) resend: bool,
+    /// What it is told apart by, where that decides which endpoint is asked.
+    caller: Option<u64>,
+    /// The beginning of the answer, where it is to be continued.
+    begun: Option<Arc<str>>,
+}
+
+impl Question {
+    /// What `order` asks, and its body. `events` tells whether an event stream is wanted.
+    pub(in crate::relay) fn of(order: Order, hop: Hop, events: bool) -> (Self, Upload) {
+        let plain = events || (order.dialect != Dialect::Plain && order.facts.is_none());
+        let by_key = order.route.chain.iter().any(|entry| entry.group.is_by_key());
+        let caller = by_key.then(|| caller_of(&order)).flatten();
+        let (body, upload) = match (order.kept, order.body) {
+            (Some(whole), _) => (Some(whole.clone()), Upload::Kept(whole)),
+            (None, body) if body.is_over() => (Some(Bytes::new()), Upload::Kept(Bytes::new())),
+            (None, body) => {
+                let length = body.announced();
+                (None, Upload::Streaming(Box::pin(body), length))
+            }
+        };
+        let method = order.parts.method;
+        let resend = (method.is_idempotent() || order.dialect != Dialect::Plain) && body.is_some();
+        let question = Self {
+            route: order.route,
+            dialect: order.dialect,
+            method,
+            uri: order.parts.uri,
+            headers: order.parts.headers,
+            hop,
+            facts: order.facts,
+            pool: order.pool,
+            body,
+            plain,
+            resend,
+            caller,
+            begun: None,
+        };
+        (question, upload)
+    }
+
+    /// The body, where it is held.
+    pub(in crate::relay) fn body(&self) -> Option<&Bytes> {
+        self.body.as_ref()
+    }
+
+    /// The same question for the rest of an answer of which `text` was delivered.
+    pub(in crate::relay) fn continued(&self, text: Arc<str>) -> Self {
+        Self {
+            begun: Some(text),
+            ..self.clone()
+        }
+    }
+
+    /// The request's head for entry `index`. For the last entry the headers are given away.
+    ///
+    /// # Errors
+    ///
+    /// A [`Refusal`] when the upstream's credential cannot be put in.
+    pub(super) fn outgoing(&mut self, index: usize, last: bool) -> Result<Outgoing, Refusal> {
+        let headers = match last {
+            true => std::mem::take(&mut self.headers),
+            false => self.headers.clone(),
+        };
+        let entry = &self.route.chain[index];
+        let outgoing = Outgoing::new(&self.method, &self.uri, headers, &self.route.config, entry)
+            .map_err(|error| Refusal::credential(&error, &entry.upstream.name))?;
+        let outgoing = match self.plain {
+            true => outgoing.uncompressed(),
+            false => outgoing,
+        };
+        Ok(outgoing.for_hop(&self.hop))
+    }
+
+    /// The body for `entry`, where it is held: as it came, or with the model's name replaced, or with the beginning
+    /// of the answer put in.
+    pub(super) fn body_for(&self, entry: &Entry) -> Option<Bytes> {
+        let body = self.body.as_ref()?;
+        let model = self.facts.as_ref().and_then(|facts| facts.model.as_ref());
+        let named = match (model, &entry.model) {
+            (Some(model), Some(name)) => rename_model(body, model, name),
+            _ => body.clone(),
+        };
+        let how = entry.upstream.prefill;
+        let begun = self.begun.as_ref().filter(|_| how != Prefill::No);
+        let prefilled = begun.and_then(|text| prefilled(self.dialect, &named, text, how));
+        Some(prefilled.unwrap_or(named))
+    }
+
+    /// What decides which endpoint of `entry` is asked, where that goes by the request.
+    pub(super) fn key(&self, entry: &Entry) -> Option<u64> {
+        let Balance::Hash(by) = &entry.upstream.balance else {
+            return None;
+        };
+        let named = match by {
+            HashBy::Caller => None,
+            HashBy::Header(name) => self.headers.get(name),
+        };
+        named
+            .map(HeaderValue::as_bytes)
+            .map(hash_of)
+            .or(self.caller)
+    }
+}
+
+/// The caller's key or token, or the address it is known by.
+fn caller_of(order: &Order) -> Option<u64> {
+    let headers = &order.parts.headers;
+    if let Some(identity) = auth::identity(order.principal.as_ref(), headers) {
+        return Some(hash_of(identity.as_ref()));
+    }
+    let first = headers.get(FORWARDED_FOR)?.to_str().ok()?.split(',').next();
+    let address: IpAddr = first?.trim().parse().ok()?;
+    Some(hash_of(address.to_string().as_bytes()))
+}

@@ -1,0 +1,61 @@
+//! What was tried for one request, for the access log.
+
+use std::fmt::{self, Write};
+use std::sync::Arc;
+
+use crate::config::Trouble;
+
+/// Most attempts that are remembered; further ones are counted.
+const MOST: usize = 16;
+
+/// The attempts that led to no answer, in order.
+#[derive(Debug, Clone, Default)]
+pub struct Trail {
+    tried: Vec<(Arc<str>, &'static str)>,
+    more: usize,
+}
+
+impl Trail {
+    /// An attempt on `upstream` has failed.
+    pub fn failed(&mut self, upstream: &Arc<str>, trouble: Trouble) {
+        self.note(upstream, trouble.word());
+    }
+
+    /// Something became of `upstream`.
+    pub fn note(&mut self, upstream: &Arc<str>, word: &'static str) {
+        if self.tried.len() < MOST {
+            self.tried.push((upstream.clone(), word));
+        } else {
+            self.more += 1;
+        }
+    }
+
+    /// Adds what `other` went through.
+    pub fn join(&mut self, other: Self) {
+        for (upstream, word) in other.tried {
+            self.note(&upstream, word);
+        }
+        self.more += other.more;
+    }
+
+    /// Whether nothing failed.
+    pub fn is_empty(&self) -> bool {
+        self.tried.is_empty()
+    }
+}
+
+/// `openai:overloaded,openai:overloaded,vllm:silent`.
+impl fmt::Display for Trail {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, (upstream, word)) in self.tried.iter().enumerate() {
+            if index > 0 {
+                f.write_char(',')?;
+            }
+            write!(f, "{upstream}:{word}")?;
+        }
+        match self.more {
+            0 => Ok(()),
+            more => write!(f, ",and {more} more"),
+        }
+    }
+}

@@ -1,0 +1,386 @@
+//! An answer that other backends continue when it is cut, or falls silent.
+//!
+//! Only whole events are handed on, so that what comes next can follow at any moment. When a backend drops the
+//! answer, the next entry of the chain is asked for the rest: with what was delivered as the beginning of its answer
+//! where it takes that, else from the start, and then what it repeats is compared and left out. What cannot be
+//! continued (a tool call, a structured answer, another text) ends as any cut answer does.
+
+use std::collections::VecDeque;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use bytes::{BufMut, Bytes, BytesMut};
+use http::StatusCode;
+use tokio::time::{Instant, Sleep, sleep_until};
+
+use super::attempts::{Question, ask_entry};
+use super::context::Reached;
+use super::incoming::Handover;
+use super::refusal::Refusal;
+use crate::config::{Dialect, Prefill, ResolvedClocks};
+use crate::dialect::{
+    BodyKind, Ending, Marker, Passed, Sequel, TransportEnd, Transcript, Watcher, body_kind, judge,
+    prefilled,
+};
+use crate::sse::{Block, Frame, Splitter};
+use crate::upstream::{AnswerBody, BodyEnd, Piece, Reason, Turn};
+
+/// Most backends that go on with one answer, besides the first.
+const MOST_LEGS: usize = 2;
+/// Largest event of an answer that can be continued, in bytes.
+const LARGEST_EVENT: usize = 1 << 20;
+
+/// An answer that is continued when it is cut.
+pub(super) struct Rescued {
+    question: Question,
+    dialect: Dialect,
+    leg: Leg,
+    state: State,
+    transcript: Transcript,
+    /// Backends that went on so far.
+    legs: usize,
+    /// Events to hand out.
+    ready: VecDeque<Bytes>,
+    end: Option<BodyEnd>,
+    handover: Option<Handover>,
+}
+
+/// One backend's part.
+struct Leg {
+    body: Box<AnswerBody>,
+    turn: Option<Turn>,
+    entry: usize,
+    clocks: ResolvedClocks,
+    splitter: Splitter,
+    watcher: Watcher,
+    /// Turns its events into those of the first; none for the first itself.
+    sequel: Option<Sequel>,
+    silence: Option<Pin<Box<Sleep>>>,
+}
+
+enum State {
+    Reading,
+    /// Somebody is asked to go on; why that was necessary.
+    Asking(Pin<Box<dyn Future<Output = Option<Next>> + Send>>, Reason),
+    Over,
+    Broken(Option<Reason>),
+}
+
+/// Who goes on, and whether it was given the beginning.
+struct Next {
+    reached: Reached,
+    prefilled: bool,
+}
+
+/// What an event of a leg came to.
+enum Taken {
+    More,
+    /// The leg is of no more use.
+    Spoilt(Reason),
+}
+
+impl std::fmt::Debug for Rescued {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Rescued")
+            .field("legs", &self.legs)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Rescued {
+    /// The answer that `reached` begins, to `question`.
+    pub(super) fn new(reached: Reached, question: Question) -> Self {
+        let dialect = question.dialect;
+        Self {
+            leg: Leg::new(reached, dialect, None),
+            question,
+            dialect,
+            state: State::Reading,
+            transcript: Transcript::new(dialect),
+            legs: 0,
+            ready: VecDeque::new(),
+            end: None,
+            handover: None,
+        }
+    }
+
+    pub(super) fn end(&self) -> Option<BodyEnd> {
+        self.end
+    }
+
+    pub(super) fn handover(&mut self) -> Option<Handover> {
+        self.handover.take()
+    }
+
+    /// The next events, or `None` at the end.
+    pub(super) fn poll_piece(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Piece, Reason>>> {
+        loop {
+            if let Some(event) = self.ready.pop_front() {
+                return Poll::Ready(Some(Ok(Piece::Data(self.joined(event)))));
+            }
+            match &mut self.state {
+                State::Over => return Poll::Ready(None),
+                State::Broken(reason) => return Poll::Ready(reason.take().map(Err)),
+                State::Reading => ready!(self.poll_leg(cx)),
+                State::Asking(asking, _) => {
+                    let next = ready!(asking.as_mut().poll(cx));
+                    self.go_on(next);
+                }
+            }
+        }
+    }
+
+    /// All that is ready, in one piece.
+    fn joined(&mut self, first: Bytes) -> Bytes {
+        if self.ready.is_empty() {
+            return first;
+        }
+        let mut all = BytesMut::from(&*first);
+        for event in self.ready.drain(..) {
+            all.put(event);
+        }
+        all.freeze()
+    }
+
+    /// Reads on in the leg, until there are events or its end.
+    fn poll_leg(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let piece = match self.leg.body.poll_piece(cx) {
+            Poll::Ready(piece) => piece,
+            Poll::Pending => {
+                let limit = ready!(self.leg.poll_silence(cx));
+                self.cut(limit);
+                return Poll::Ready(());
+            }
+        };
+        self.leg.silence = None;
+        match piece {
+            Some(Ok(Piece::Data(data))) => self.take(&data),
+            Some(Ok(Piece::Trailers(_))) => {}
+            Some(Err(reason)) => self.leg_ended(TransportEnd::Cut, reason),
+            None => {
+                let end = match self.leg.body.end() {
+                    Some(BodyEnd::Framed) => TransportEnd::Framed,
+                    Some(BodyEnd::Closed) => TransportEnd::Closed,
+                    None => TransportEnd::Cut,
+                };
+                self.leg_ended(end, Reason::Cut);
+            }
+        }
+        Poll::Ready(())
+    }
+
+    fn take(&mut self, data: &Bytes) {
+        let mut blocks = Vec::new();
+        let fed = self.leg.splitter.feed(data, &mut |block: Block| blocks.push(block));
+        for block in blocks {
+            if let Taken::Spoilt(reason) = self.event(block) {
+                return self.cut(reason);
+            }
+        }
+        if fed.is_err() {
+            self.cut(Reason::NotContinued("an event is too large to be continued"));
+        }
+    }
+
+    /// One event of the leg, on its way to the caller.
+    fn event(&mut self, block: Block) -> Taken {
+        let Some(frame) = block.frame else {
+            return Taken::More;
+        };
+        let before = self.leg.watcher.marker();
+        self.leg.watcher.feed(frame.as_bytes());
+        self.leg.watcher.feed(b"\n");
+        if before < Marker::Failed && self.leg.watcher.marker() == Marker::Failed {
+            if self.can_go_on() {
+                return Taken::Spoilt(Reason::NotContinued("it reported an error"));
+            }
+            // Nobody can help: the backend's own words are the most honest ones.
+            self.hand_out(&frame, block.id.as_deref());
+            return Taken::More;
+        }
+        let parts = frame.parts();
+        let passed = match &mut self.leg.sequel {
+            None => Passed::Keep,
+            Some(sequel) => sequel.pass(parts.data.as_bytes()),
+        };
+        let name = parts.event.as_deref();
+        let instead = match passed {
+            Passed::Drop => return Taken::More,
+            Passed::Differs => {
+                return Taken::Spoilt(Reason::NotContinued(
+                    "another backend's answer is not the one that was begun",
+                ));
+            }
+            Passed::Keep => None,
+            Passed::Instead(data) => event_of(name, &data),
+            Passed::Behind { stop, data } => {
+                if let Some(stop) = event_of(Some(Passed::STOP), &stop) {
+                    self.deliver(&stop, None);
+                }
+                data.and_then(|data| event_of(name, &data))
+            }
+        };
+        self.deliver(instead.as_ref().unwrap_or(&frame), block.id.as_deref());
+        Taken::More
+    }
+
+    /// An event goes to the caller, and is part of what was delivered.
+    fn deliver(&mut self, frame: &Frame, id: Option<&str>) {
+        self.transcript.take(frame.parts().data.as_bytes());
+        self.hand_out(frame, id);
+    }
+
+    fn hand_out(&mut self, frame: &Frame, id: Option<&str>) {
+        let mut event = BytesMut::with_capacity(frame.len() + 1);
+        if let Some(id) = id.filter(|_| self.legs == 0) {
+            event.put_slice(b"id: ");
+            event.put_slice(id.as_bytes());
+            event.put_u8(b'\n');
+        }
+        event.put_slice(frame.as_bytes());
+        event.put_u8(b'\n');
+        self.ready.push_back(event.freeze());
+    }
+
+    fn leg_ended(&mut self, end: TransportEnd, reason: Reason) {
+        // The last event may lack its blank line.
+        if end != TransportEnd::Cut {
+            self.take(&Bytes::from_static(b"\n\n"));
+            if !matches!(self.state, State::Reading) {
+                return;
+            }
+        }
+        let verdict = judge(end, &self.leg.watcher);
+        if verdict.ending == Ending::Truncated {
+            return self.cut(reason);
+        }
+        self.leg.judge(verdict.ending == Ending::Complete);
+        self.end = Some(match end {
+            TransportEnd::Closed => BodyEnd::Closed,
+            TransportEnd::Framed | TransportEnd::Cut => BodyEnd::Framed,
+        });
+        self.state = State::Over;
+    }
+
+    /// Whether somebody else may go on with what was delivered.
+    fn can_go_on(&self) -> bool {
+        self.legs < MOST_LEGS && self.transcript.is_open()
+    }
+
+    /// The leg is of no more use: somebody else goes on, or nobody can.
+    fn cut(&mut self, reason: Reason) {
+        self.leg.judge(false);
+        let differs = matches!(reason, Reason::NotContinued(_)) && self.leg.sequel.is_some();
+        if differs || !self.can_go_on() {
+            self.state = State::Broken(Some(reason));
+            return;
+        }
+        let text: Arc<str> = self.transcript.text().into();
+        let asking = ask_for_the_rest(self.question.clone(), self.leg.entry, text);
+        self.state = State::Asking(Box::pin(asking), reason);
+    }
+
+    fn go_on(&mut self, next: Option<Next>) {
+        let State::Asking(_, reason) = std::mem::replace(&mut self.state, State::Reading) else {
+            return;
+        };
+        let Some(Next { reached, prefilled }) = next else {
+            self.state = State::Broken(Some(reason));
+            return;
+        };
+        let chain = &self.question.route.chain;
+        self.handover = Some(Handover {
+            from: chain[self.leg.entry].group.name.clone(),
+            word: match reason {
+                Reason::Idle(_) => "stalled",
+                _ => "cut",
+            },
+            entry: reached.entry,
+            endpoint: reached.asked.endpoint.name.clone(),
+        });
+        self.legs += 1;
+        let sequel = Sequel::after(&self.transcript, prefilled);
+        self.leg = Leg::new(reached, self.dialect, Some(sequel));
+    }
+}
+
+impl Leg {
+    fn new(mut reached: Reached, dialect: Dialect, sequel: Option<Sequel>) -> Self {
+        Self {
+            turn: reached.turn.take(),
+            entry: reached.entry,
+            clocks: reached.clocks,
+            body: reached.asked.answer.body,
+            splitter: Splitter::new(LARGEST_EVENT),
+            watcher: Watcher::new(dialect, BodyKind::Sse),
+            sequel,
+            silence: None,
+        }
+    }
+
+    fn judge(&mut self, well: bool) {
+        if let Some(turn) = self.turn.take() {
+            turn.end(Some(well));
+        }
+    }
+
+    /// Ready when the backend has been silent for too long.
+    fn poll_silence(&mut self, cx: &mut Context<'_>) -> Poll<Reason> {
+        let Some(limit) = self.clocks.idle else {
+            return Poll::Pending;
+        };
+        let silence = self
+            .silence
+            .get_or_insert_with(|| Box::pin(sleep_until(Instant::now() + limit)));
+        ready!(silence.as_mut().poll(cx));
+        Poll::Ready(Reason::Idle(limit))
+    }
+}
+
+fn event_of(name: Option<&str>, data: &[u8]) -> Option<Frame> {
+    Frame::new(name, &String::from_utf8_lossy(data), None).ok()
+}
+
+/// Asks the entries behind `entry`, or the same one where there is no other, for the rest of an answer of which
+/// `text` was delivered.
+async fn ask_for_the_rest(question: Question, entry: usize, text: Arc<str>) -> Option<Next> {
+    let targets = &question.route.config.to;
+    let behind = (entry + 1..targets.len()).filter(|&index| !targets[index].larger);
+    let mut candidates: Vec<usize> = behind.collect();
+    if candidates.is_empty() {
+        candidates.push(entry);
+    }
+    for index in candidates {
+        let how = question.route.chain[index].upstream.prefill;
+        let takes = how != Prefill::No
+            && !text.is_empty()
+            && question
+                .body()
+                .is_some_and(|body| prefilled(question.dialect, body, &text, how).is_some());
+        if takes {
+            let begun = question.continued(text.clone());
+            if let Some(reached) = good(ask_entry(begun, index).await) {
+                let prefilled = true;
+                return Some(Next { reached, prefilled });
+            }
+        }
+        if let Some(reached) = good(ask_entry(question.clone(), index).await) {
+            let prefilled = false;
+            return Some(Next { reached, prefilled });
+        }
+    }
+    None
+}
+
+/// The answer, if it is an event stream.
+fn good(outcome: Result<Reached, Refusal>) -> Option<Reached> {
+    let reached = outcome.ok()?;
+    let head = &reached.asked.answer.head;
+    let stream = head.status == StatusCode::OK && body_kind(&head.headers) == BodyKind::Sse;
+    (stream && reached.turn.is_some()).then_some(reached)
+}

@@ -1,0 +1,93 @@
+//! A request's place at an endpoint, from the moment it is chosen until its answer has ended.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::breaker::Pass;
+use super::endpoint::Endpoint;
+use crate::config::Eject;
+
+/// A request's place at an endpoint. Whatever drops it without a verdict (a caller who left) says nothing about
+/// the endpoint.
+#[derive(Debug)]
+pub struct Turn {
+    endpoint: Arc<Endpoint>,
+    pass: Option<Pass>,
+    rules: Eject,
+    began: Instant,
+    timed: bool,
+    verdict: Option<bool>,
+}
+
+impl Turn {
+    /// Takes a place. Without `pass`, what becomes of it is counted nowhere.
+    pub(super) fn take(endpoint: Arc<Endpoint>, pass: Option<Pass>, rules: Eject) -> Self {
+        endpoint.health.enter();
+        Self {
+            endpoint,
+            pass,
+            rules,
+            began: Instant::now(),
+            timed: false,
+            verdict: None,
+        }
+    }
+
+    /// Who is asked.
+    pub fn endpoint(&self) -> &Arc<Endpoint> {
+        &self.endpoint
+    }
+
+    /// When it began.
+    pub fn began(&self) -> Instant {
+        self.began
+    }
+
+    /// The first event has come; only the first call counts.
+    pub fn first_event(&mut self) {
+        if !std::mem::replace(&mut self.timed, true) {
+            let now = Instant::now();
+            let health = &self.endpoint.health;
+            health.observe_first_event(now - self.began, now);
+            // An endpoint on trial is well once it answers: an answer may last for hours.
+            if let Some(pass) = self.pass {
+                self.pass = Some(health.breaker().answered(pass, now));
+            }
+        }
+    }
+
+    /// The endpoint has asked to be left alone for so long.
+    pub fn rest(&self, pause: Duration) {
+        self.endpoint.health.rest(pause, Instant::now());
+    }
+
+    /// What its answer says about the endpoint: that it is well, or not.
+    pub fn judge(&mut self, well: bool) {
+        self.verdict = Some(well);
+    }
+
+    /// Ends it with what it says about the endpoint, if anything.
+    pub fn end(mut self, well: Option<bool>) {
+        self.verdict = well;
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        self.endpoint.health.leave();
+        let Some(pass) = self.pass else { return };
+        let now = Instant::now();
+        if self.verdict == Some(false) && !self.timed {
+            self.endpoint.health.observe_miss(now);
+        }
+        let mut breaker = self.endpoint.health.breaker();
+        let ended = pass.ended(self.verdict);
+        let ejected = breaker.end(ended, &self.rules, now, fastrand::f64());
+        drop(breaker);
+        if ejected {
+            tracing::warn!(endpoint = %self.endpoint.name, "its answers fail: left out for a while");
+        }
+    }
+}
