@@ -190,7 +190,7 @@ async fn a_peer_that_answers_no_ping_is_given_up() {
     caller.pool.sweep();
     let cut = piece(&mut asked).await;
     assert!(matches!(cut, Some(Err(Reason::Silent(PONG)))), "{cut:?}");
-    assert_eq!(caller.pool.sessions(1).count(), 0);
+    assert_eq!(caller.connections(), 0);
 }
 
 /// Lets time pass at once.
@@ -230,10 +230,10 @@ async fn idle_connections_are_closed_and_busy_ones_are_not() {
     let (second, ()) = tokio::join!(caller.ask(), async { backend.next().await.answer("done") });
     assert_eq!(all(&mut second.unwrap()).await, b"done");
     caller.pool.sweep();
-    assert_eq!(caller.pool.sessions(1).count(), 2);
+    assert_eq!(caller.connections(), 2);
     later(Duration::from_secs(31)).await;
     caller.pool.sweep();
-    assert_eq!(caller.pool.sessions(1).count(), 1);
+    assert_eq!(caller.connections(), 1);
     within("the idle connection's end", backend.ended.notified()).await;
     first_stream.send_data("busy".into(), true).unwrap();
     assert_eq!(all(&mut first.unwrap()).await, b"busy");

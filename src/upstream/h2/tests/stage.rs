@@ -18,9 +18,10 @@ use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 use super::super::compose;
 use crate::config::{HttpVersion, ResolvedClocks};
+use crate::upstream::fixtures::{endpoint, group};
 use crate::upstream::{
-    Announced, Ask, Asked, BuildHead, Endpoint, Group, Piece, Place, Pool, Reason, Upload,
-    UpstreamFault, encode,
+    Announced, Ask, Asked, BuildHead, Endpoint, Group, Piece, Pool, Reason, Upload, UpstreamFault,
+    encode,
 };
 
 /// Far above what a loaded machine needs.
@@ -233,26 +234,18 @@ pub struct Caller {
 
 impl Caller {
     pub fn new(address: SocketAddr, http: HttpVersion, tls: Option<TlsConnector>) -> Self {
-        let endpoint = Endpoint {
-            number: 1,
-            name: format!("http://{address}").into(),
-            authority: HeaderValue::from_str(&address.to_string()).unwrap(),
-            base: Arc::from("/base"),
-            place: Place::Address(address),
-            server_name: tls
-                .is_some()
-                .then(|| ServerName::try_from("127.0.0.1").unwrap()),
-        };
+        let mut endpoint = endpoint(address, "/base");
+        if tls.is_some() {
+            let own = Arc::get_mut(&mut endpoint).unwrap();
+            own.server_name = Some(ServerName::try_from("127.0.0.1").unwrap());
+        }
+        let mut group = group(vec![endpoint], |upstream| {
+            upstream.http = http;
+            upstream.pool_keep = Duration::from_secs(1);
+        });
+        group.tls = tls;
         Self {
-            group: Group {
-                name: Arc::from("group"),
-                endpoints: vec![Arc::new(endpoint)],
-                tls,
-                http,
-                pool_idle: 8,
-                pool_keep: Duration::from_secs(1),
-                turn: AtomicUsize::new(0),
-            },
+            group,
             pool: Arc::default(),
             clocks: ResolvedClocks {
                 connect: Some(LIMIT),
@@ -288,7 +281,26 @@ impl Caller {
             request: &self.request,
         };
         let mut upload = Some(upload);
-        within("an answer", self.group.ask(&ask, &mut upload)).await
+        let endpoint = self.endpoint();
+        let attempt = self.group.attempt(endpoint, &ask, &mut upload);
+        let (name, endpoint) = (endpoint.name.clone(), endpoint.clone());
+        match within("an answer", attempt).await {
+            Ok(answer) => Ok(Asked { endpoint, answer }),
+            Err(reason) => Err(UpstreamFault {
+                endpoint: name,
+                reason,
+            }),
+        }
+    }
+
+    /// Whom it asks.
+    pub fn endpoint(&self) -> &Arc<Endpoint> {
+        &self.group.members[0].endpoint
+    }
+
+    /// How many connections by HTTP/2 it has.
+    pub fn connections(&self) -> usize {
+        self.pool.sessions(self.endpoint().number).count()
     }
 
     /// Asks without a body.
