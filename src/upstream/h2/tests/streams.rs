@@ -314,6 +314,24 @@ async fn a_body_that_was_begun_is_not_sent_again() {
 }
 
 #[tokio::test]
+async fn a_head_that_is_too_large_is_not_taken() {
+    let mut backend = Backend::plain(100).await;
+    let caller = Caller::two(backend.address);
+    let (asked, ()) = tokio::join!(caller.ask(), async {
+        let head = Response::builder().header("large", "x".repeat(70_000));
+        let mut arrived = backend.next().await;
+        let head = head.body(()).unwrap();
+        arrived.respond.send_response(head, true).unwrap();
+    });
+    let fault = asked.unwrap_err();
+    assert!(matches!(fault.reason, Reason::Protocol(_)), "{fault}");
+    // The connection is none the worse.
+    let (asked, ()) = tokio::join!(caller.ask(), async { backend.next().await.answer("next") });
+    assert_eq!(all(&mut asked.unwrap()).await, b"next");
+    assert_eq!(backend.connections(), 1);
+}
+
+#[tokio::test]
 async fn too_many_fields_are_not_taken() {
     let mut backend = Backend::plain(100).await;
     let caller = Caller::two(backend.address);
