@@ -304,3 +304,12 @@ fn the_first_events_go_on_if_none_was_delivered() {
         assert_eq!(pass(&mut messages, &event), Passed::Keep, "{event}");
     }
 }
+
+#[test]
+fn white_space_behind_other_text_is_new() {
+    let mut sequel = sequel(CHAT, &said("One \n"), true);
+    for text in ["two", " \nthree", ""] {
+        let event = chunk("a", &json!({ "content": text }), None);
+        assert_eq!(pass(&mut sequel, &event), Passed::Keep, "{text:?}");
+    }
+}
