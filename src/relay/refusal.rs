@@ -95,6 +95,16 @@ impl Refusal {
         refusal
     }
 
+    /// What is asked cannot be written in HTTP/2.
+    fn unwritable(fault: &UpstreamFault, upstream: &str) -> Self {
+        let message = format!(
+            "the upstream `{upstream}` is asked by HTTP/2, where this target or `Host` cannot be written"
+        );
+        let mut refusal = Self::new(StatusCode::BAD_GATEWAY, "request_unwritable", message);
+        refusal.detail = Some(fault.to_string());
+        refusal
+    }
+
     /// A bound of the hub was reached; some of it may be free again soon.
     pub(super) fn full(full: &Full) -> Self {
         let message = format!("the gateway has no room: {full}");
@@ -222,10 +232,7 @@ impl Refusal {
             ),
             // Trying again changes nothing.
             Reason::Upgrade => return Self::no_upgrade(fault, upstream),
-            Reason::Unwritable(_) => (
-                "request_unwritable",
-                "cannot be asked this by HTTP/2".to_owned(),
-            ),
+            Reason::Unwritable(_) => return Self::unwritable(fault, upstream),
             Reason::Refused(_) => (
                 "upstream_refused",
                 "turned the request away before it looked at it".to_owned(),

@@ -102,6 +102,10 @@ async fn shared(
         let limit = ask.clocks.connect;
         let lease = match sessions.place(&opening, limit, refused.as_ref()).await? {
             Given::Stream(lease) => lease,
+            // Another upstream with the same endpoint may do with less.
+            Given::One(_) | Given::Own if !opening.or_one => {
+                return Err(Reason::NoHttp2("it chose HTTP/1.1".into()));
+            }
             Given::One(connection) => {
                 return on_connection(group, endpoint, ask, (connection, upload)).await;
             }
