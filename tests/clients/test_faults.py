@@ -242,7 +242,8 @@ def test_6_a_silent_backend_is_left_after_one_limit(kept: bool, faulty: StartFau
     must_be_the_fallbacks(callers.chat(running.url))
     assert (primary.attempts, fallback.attempts) == (1, 1), "a silent backend is not asked again"
     left_at(primary, after=1.0)
-    assert fallback.exchange().at - primary.exchange().at >= 1.0
+    # The limit begins a little before the backend sees the request.
+    assert fallback.exchange().at - primary.exchange().at >= 0.5
     must_rest(running)
 
 
@@ -281,7 +282,7 @@ def left_at(source: object, *, after: float) -> None:
     exchange.must_be_cancelled()
     assert exchange.gone_at is not None
     lasted = exchange.gone_at - exchange.at
-    # The limit may begin a little before the backend sees the request.
+    # As above.
     assert after - 0.5 <= lasted <= after + SOON, f"cancelled after {lasted:.2f} s"
 
 
