@@ -218,9 +218,13 @@ impl Rescued {
             }
             Passed::Keep => None,
             Passed::Instead(data) => event_of(name, &data),
-            Passed::Behind { stop, data } => {
-                if let Some(stop) = event_of(Some(Passed::STOP), &stop) {
-                    self.deliver(&stop, None);
+            Passed::Behind {
+                name: ahead,
+                first,
+                data,
+            } => {
+                if let Some(first) = event_of(Some(ahead), &first) {
+                    self.deliver(&first, None);
                 }
                 data.and_then(|data| event_of(name, &data))
             }

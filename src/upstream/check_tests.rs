@@ -149,7 +149,7 @@ async fn until(what: &str, is_so: impl Fn() -> bool) {
 }
 
 async fn until_checked(endpoint: &Endpoint, well: bool) {
-    let is_so = || endpoint.checked.load(Ordering::Relaxed) == well;
+    let is_so = || endpoint.health.is_checked() == well;
     until(&format!("{} to be well: {well}", endpoint.name), is_so).await;
 }
 
@@ -163,7 +163,7 @@ async fn an_endpoint_goes_down_and_comes_back_with_its_answers() {
     ];
     let _running = checking(vec![checked_by(&ends, &often(3, 2))]);
     until("the first questions", || server.seen().len() > 3).await;
-    assert!(ends[0].checked.load(Ordering::Relaxed));
+    assert!(ends[0].health.is_checked());
     for ill in [StatusCode::SERVICE_UNAVAILABLE, StatusCode::FOUND] {
         let before = server.seen().len();
         server.becomes(Mood::Says(ill));
@@ -172,7 +172,7 @@ async fn an_endpoint_goes_down_and_comes_back_with_its_answers() {
         server.becomes(Mood::Says(StatusCode::OK));
         until_checked(&ends[0], true).await;
     }
-    assert!(ends[1].checked.load(Ordering::Relaxed));
+    assert!(ends[1].health.is_checked());
     let (target, headers) = server.seen().swap_remove(0);
     assert_eq!(target, "/base/health?of=all");
     assert_eq!(headers["host"], server.address.to_string());
@@ -194,7 +194,7 @@ async fn an_endpoint_that_is_not_there_is_not_well_and_does_not_stop_the_others(
     until_checked(&ends[1], false).await;
     server.becomes(Mood::Says(StatusCode::OK));
     until_checked(&ends[1], true).await;
-    assert!(!ends[0].checked.load(Ordering::Relaxed));
+    assert!(!ends[0].health.is_checked());
 }
 
 #[tokio::test]
@@ -208,7 +208,7 @@ async fn questions_to_one_endpoint_never_overlap_and_silence_is_not_well() {
         until("a second question", || server.seen().len() > 1).await;
     });
     assert!(twice.await.is_err(), "the first one is not over");
-    assert!(end.checked.load(Ordering::Relaxed));
+    assert!(end.health.is_checked());
     drop(patient);
     check.within = Duration::from_millis(20);
     let _running = checking(vec![checked_by(std::slice::from_ref(&end), &check)]);

@@ -52,15 +52,17 @@ pub fn group(endpoints: Vec<Arc<Endpoint>>, change: impl FnOnce(&mut config::Ups
         clocks: Clocks::default(),
     };
     change(&mut config);
-    let members = endpoints.into_iter().map(|endpoint| Member {
-        endpoint,
-        weight: 1,
-    });
+    let weighted = config.endpoints.iter().map(|weighted| weighted.weight);
+    let members = endpoints
+        .into_iter()
+        .zip(weighted)
+        .map(|(endpoint, weight)| Member { endpoint, weight })
+        .collect();
     Group {
         name: config.name.clone(),
         balancer: Balancer::new(config.balance.clone()),
         config: Arc::new(config),
-        members: members.collect(),
+        members,
         tls: None,
         retries: Budget::default(),
         hedges: Budget::default(),

@@ -13,7 +13,7 @@ fn reported(group: &Group) -> Value {
 fn a_report_names_every_endpoint_with_its_weight() {
     let addresses = ["10.0.0.1:80", "10.0.0.2:80"].map(|text| text.parse().unwrap());
     let endpoints: Vec<_> = addresses.map(|address| endpoint(address, "/v1")).into();
-    endpoints[1].checked.store(false, Ordering::Relaxed);
+    endpoints[1].health.set_checked(false);
     let group = group(endpoints, |upstream| upstream.endpoints[1].weight = 3);
     let usual = json!({
         "name": "http://10.0.0.1:80/v1", "weight": 1, "checked": true, "standing": "in", "out_for_ms": null,

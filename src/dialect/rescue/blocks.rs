@@ -32,6 +32,9 @@ enum Place {
     At(u64),
     /// It is the first answer's text, all of which was delivered, and which has ended.
     Delivered,
+    /// A text behind the one that the first answer ended: it begins once there is any. Callers could
+    /// not send an empty one back, since the API refuses it.
+    Pending,
     /// It is left out.
     Nowhere,
 }
@@ -133,7 +136,8 @@ impl Blocks {
         let is_first = !std::mem::replace(&mut self.has_text, true);
         match self.delivered.text_block {
             TextBlock::Open(own) if is_first => Some(Place::At(own)),
-            TextBlock::Closed if is_first && !self.legs.is_prefilled => Some(Place::Delivered),
+            TextBlock::Closed if is_first && self.legs.is_prefilled => Some(Place::Pending),
+            TextBlock::Closed if is_first => Some(Place::Delivered),
             _ => None,
         }
     }
@@ -157,14 +161,12 @@ impl Blocks {
         let place = *self.places.get(&index)?;
         let delta = event.get_mut("delta")?;
         let mut changed = false;
-        if delta.get("type")?.as_str()? == "text_delta" {
+        let is_text = delta.get("type")?.as_str()? == "text_delta";
+        if is_text {
             let text = delta.get("text")?.as_str()?;
             let new = self.skip.take(text)?;
             if new.is_empty() {
                 return Some(Passed::Drop);
-            }
-            if place == Place::Delivered {
-                return None;
             }
             if new.len() < text.len() {
                 let new = new.to_owned();
@@ -174,16 +176,24 @@ impl Blocks {
         } else if self.skip.is_short() {
             return Some(Passed::Drop);
         }
-        Some(match place {
-            Place::At(own) => put(event, index, own, changed),
-            Place::Delivered | Place::Nowhere => Passed::Drop,
-        })
+        match place {
+            Place::At(own) => Some(put(event, index, own, changed)),
+            Place::Pending if is_text => {
+                let own = self.delivered.next_block;
+                self.delivered.next_block = own.checked_add(1)?;
+                self.places.insert(index, Place::At(own));
+                let passed = put(event, index, own, changed);
+                Some(passed.behind(START, &text_start(own)))
+            }
+            Place::Delivered if is_text => None,
+            _ => Some(Passed::Drop),
+        }
     }
 
     fn stop(&mut self, event: Event) -> Option<Passed> {
         let index = event.get("index")?.as_u64()?;
         let place = self.places.remove(&index).unwrap_or(Place::Nowhere);
-        if place == Place::Nowhere {
+        if matches!(place, Place::Nowhere | Place::Pending) {
             return Some(Passed::Drop);
         }
         if self.skip.is_short() {
@@ -204,11 +214,27 @@ impl Blocks {
             return passed;
         };
         self.delivered.text_block = TextBlock::Closed;
-        let stop = json!({ "type": Passed::STOP, "index": own });
-        Passed::Behind {
-            stop: stop.to_string().into_bytes(),
-            data: match passed {
-                Passed::Instead(data) => Some(data),
+        passed.behind(STOP, &json!({ "type": STOP, "index": own }))
+    }
+}
+
+const START: &str = "content_block_start";
+const STOP: &str = "content_block_stop";
+
+/// The beginning of a text.
+fn text_start(own: u64) -> Value {
+    let block = json!({ "type": "text", "text": "" });
+    json!({ "type": START, "index": own, "content_block": block })
+}
+
+impl Passed {
+    /// This, behind another event.
+    fn behind(self, name: &'static str, first: &Value) -> Self {
+        Self::Behind {
+            name,
+            first: first.to_string().into_bytes(),
+            data: match self {
+                Self::Instead(data) => Some(data),
                 _ => None,
             },
         }

@@ -85,10 +85,10 @@ impl<'a> Said<'a> {
 /// Whether a value is more than a place for one.
 pub(super) fn says(value: Option<&Value>) -> bool {
     match value {
-        None | Some(Value::Null) => false,
+        None | Some(Value::Null | Value::Bool(false)) => false,
         Some(Value::String(text)) => !text.is_empty(),
         Some(Value::Array(list)) => !list.is_empty(),
         Some(Value::Object(members)) => !members.is_empty(),
-        Some(Value::Bool(_) | Value::Number(_)) => true,
+        Some(Value::Bool(true) | Value::Number(_)) => true,
     }
 }

@@ -21,7 +21,15 @@ pub(super) struct Chunks {
     has_thought: bool,
 }
 
-/// What of a chunk's choice is to go on.
+/// What of a chunk's choice goes on.
+enum Weighed {
+    /// Nothing: it says no more than was delivered.
+    Nothing,
+    /// This.
+    Rest(Rest),
+}
+
+#[derive(Default)]
 struct Rest {
     /// The new part of its text, where only a part is new.
     text: Option<String>,
@@ -58,15 +66,15 @@ impl Chunks {
                 if self.aside() == Passed::Drop && !says(chunk.get("usage")) {
                     return Some(Passed::Drop);
                 }
-                return Some(self.rewrite(chunk, None));
+                return Some(self.rewrite(chunk, Rest::default()));
             }
             Some([choice]) => choice.as_object()?,
             Some(_) => return None,
         };
-        let Some(rest) = self.weigh(choice)? else {
-            return Some(Passed::Drop);
-        };
-        Some(self.rewrite(chunk, Some(rest)))
+        Some(match self.weigh(choice)? {
+            Weighed::Nothing => Passed::Drop,
+            Weighed::Rest(rest) => self.rewrite(chunk, rest),
+        })
     }
 
     /// What to do with an event that says nothing known.
@@ -85,9 +93,8 @@ impl Chunks {
         (!self.skip.is_short() && !is_lost).then_some(Passed::Keep)
     }
 
-    /// What of a choice goes on; nothing if it has no more than what was delivered.
-    #[allow(clippy::option_option)]
-    fn weigh(&mut self, choice: &Map<String, Value>) -> Option<Option<Rest>> {
+    /// What of a choice goes on. `None` where the answers do not fit together.
+    fn weigh(&mut self, choice: &Map<String, Value>) -> Option<Weighed> {
         let said = Said::read(self.dialect, choice);
         let text = said.text.unwrap_or_default();
         let new = self.skip.take(text)?;
@@ -109,14 +116,17 @@ impl Chunks {
         let says_more = self.goes_on
             || (said.reasons && !drops_reasoning)
             || (begins && !self.delivered.has_begun);
-        Some(says_more.then(|| Rest {
+        if !says_more {
+            return Some(Weighed::Nothing);
+        }
+        Some(Weighed::Rest(Rest {
             text: (new.len() < text.len()).then(|| new.to_owned()),
             drops_reasoning,
         }))
     }
 
     /// The chunk as one of the first answer.
-    fn rewrite(&mut self, mut chunk: Map<String, Value>, rest: Option<Rest>) -> Passed {
+    fn rewrite(&mut self, mut chunk: Map<String, Value>, rest: Rest) -> Passed {
         let mut changed = false;
         for (name, own) in [
             ("id", &self.delivered.id),
@@ -130,7 +140,7 @@ impl Chunks {
             }
         }
         let choice = chunk.get_mut("choices").and_then(|list| list.get_mut(0));
-        if let (Some(rest), Some(choice)) = (rest, choice) {
+        if let Some(choice) = choice {
             changed |= self.rewrite_choice(choice, rest);
         }
         if changed {

@@ -23,6 +23,8 @@ mod skip;
 mod transcript;
 
 #[cfg(test)]
+mod meetings_tests;
+#[cfg(test)]
 #[path = "naive_tests.rs"]
 mod naive;
 #[cfg(test)]

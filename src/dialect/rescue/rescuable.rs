@@ -43,7 +43,8 @@ const MORE_THAN_TEXT: [&str; 24] = [
 /// Not one with several choices, with a structure (`response_format`, Anthropic's output format, a
 /// grammar, a forced tool), with log-probabilities or token ids, nor one that repeats its prompt.
 /// `body` is the request's JSON. Never so for a dialect other than OpenAI's chat and completions
-/// and Anthropic's messages; what of Responses, [`super`] says.
+/// and Anthropic's messages. Not for Responses: their id is a handle that callers send back, and no
+/// backend would have the whole answer under it.
 pub fn can_be_rescued(dialect: Dialect, body: &[u8]) -> bool {
     let speaks = matches!(
         dialect,

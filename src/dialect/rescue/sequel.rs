@@ -8,7 +8,7 @@ use super::blocks::Blocks;
 use super::chunks::Chunks;
 use super::prefill::parts;
 use super::skip::Skip;
-use super::transcript::Transcript;
+use super::transcript::{TextBlock, Transcript};
 use crate::config::Dialect;
 
 /// Turns the events of a second answer into the continuation of the first.
@@ -41,12 +41,13 @@ pub enum Passed {
     Keep,
     /// It goes to the caller with this data in place of its own.
     Instead(Vec<u8>),
-    /// Before it goes an event of the name [`Passed::STOP`] with the data `stop`: a block of the
-    /// first answer is open that the second one does not have. Then the event itself, with `data`
-    /// in place of its own if there is any. Anthropic only.
+    /// Another event goes first, that the second answer does not have or not in this place: the end
+    /// or the beginning of a block. Then the event itself. Anthropic only.
     Behind {
-        /// The data of the event that goes first.
-        stop: Vec<u8>,
+        /// The SSE name of the event that goes first.
+        name: &'static str,
+        /// Its data.
+        first: Vec<u8>,
         /// The data of the event itself, where it changes.
         data: Option<Vec<u8>>,
     },
@@ -54,17 +55,12 @@ pub enum Passed {
     Differs,
 }
 
-impl Passed {
-    /// The name of the event that goes before one that is [`Passed::Behind`].
-    pub const STOP: &'static str = "content_block_stop";
-}
-
 /// What is known of both answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Legs {
     /// Whether the second answer begins where the first ended.
     pub(super) is_prefilled: bool,
-    /// Whether any text or thinking of the first was delivered. Then thinking of the second is left
+    /// Whether any text or thinking of the first was delivered, or begun. Then thinking of the second is left
     /// out until its text goes on: it belongs to what the caller has read.
     pub(super) has_spoken: bool,
 }
@@ -82,7 +78,9 @@ impl Sequel {
         let delivered = transcript.delivered.clone();
         let legs = Legs {
             is_prefilled,
-            has_spoken: !text.is_empty() || delivered.has_reasoned,
+            has_spoken: !text.is_empty()
+                || delivered.has_reasoned
+                || delivered.text_block != TextBlock::None,
         };
         let dialect = transcript.dialect();
         let kind = if dialect == Dialect::AnthropicMessages {

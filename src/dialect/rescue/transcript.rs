@@ -18,7 +18,7 @@ pub struct Transcript {
     dialect: Dialect,
     is_closed: bool,
     text: String,
-    /// Whether the model was thinking when the last event came.
+    /// Whether the model has thought, and not begun to say something since.
     is_thinking: bool,
     pub(super) delivered: Delivered,
 }
@@ -26,7 +26,7 @@ pub struct Transcript {
 /// What the answer's own events must fit to.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Delivered {
-    /// OpenAI's `id` and `created`, of the first chunk that has an id.
+    /// OpenAI's last `id`, and `created` of the chunk that brought it.
     pub(super) id: Option<Value>,
     pub(super) created: Option<Value>,
     /// Whether the answer's beginning was: Anthropic's `message_start`, OpenAI's role.
@@ -105,8 +105,9 @@ impl Transcript {
         if says(chunk.get("error")) {
             return None;
         }
-        if self.delivered.id.is_none() && says(chunk.get("id")) {
-            self.delivered.id = chunk.get("id").cloned();
+        let id = chunk.get("id").filter(|id| says(Some(id)));
+        if id.is_some_and(|id| self.delivered.id.as_ref() != Some(id)) {
+            self.delivered.id = id.cloned();
             self.delivered.created = chunk.get("created").cloned();
         }
         let choice = match chunk.get("choices").and_then(Value::as_array) {
@@ -154,13 +155,14 @@ impl Transcript {
     fn take_block(&mut self, index: u64, block: &Value) -> Option<()> {
         let delivered = &mut self.delivered;
         // A second text, or thinking between two, cannot be told apart in another answer.
-        if delivered.text_block != TextBlock::None || self.is_thinking {
+        if delivered.text_block != TextBlock::None {
             return None;
         }
         delivered.next_block = delivered.next_block.max(index.checked_add(1)?);
         match block.get("type")?.as_str()? {
             "text" if !says(block.get("citations")) => {
                 delivered.text_block = TextBlock::Open(index);
+                self.is_thinking = false;
                 self.append(block.get("text")?.as_str()?)
             }
             "thinking" | "redacted_thinking" => {
@@ -182,13 +184,13 @@ impl Transcript {
     }
 
     fn take_stop(&mut self) -> Option<()> {
-        let was_thinking = std::mem::take(&mut self.is_thinking);
         let block = &mut self.delivered.text_block;
-        let was_text = matches!(block, TextBlock::Open(_));
-        if was_text {
+        let is_text = matches!(block, TextBlock::Open(_));
+        if is_text {
             *block = TextBlock::Closed;
         }
-        (was_thinking || was_text).then_some(())
+        // Behind a thought comes perhaps a further one.
+        (is_text || self.is_thinking).then_some(())
     }
 
     fn append(&mut self, text: &str) -> Option<()> {

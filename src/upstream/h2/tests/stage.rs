@@ -18,8 +18,9 @@ use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 use super::super::compose;
 use crate::config::{HttpVersion, ResolvedClocks};
+use crate::upstream::fixtures;
 use crate::upstream::{
-    Announced, Ask, Asked, BuildHead, Endpoint, Group, Piece, Place, Pool, Reason, Upload,
+    Announced, Ask, Asked, BuildHead, Endpoint, Group, Health, Piece, Place, Pool, Reason, Upload,
     UpstreamFault, encode,
 };
 
@@ -242,17 +243,16 @@ impl Caller {
             server_name: tls
                 .is_some()
                 .then(|| ServerName::try_from("127.0.0.1").unwrap()),
+            health: Health::default(),
         };
+        let mut group = fixtures::group(vec![Arc::new(endpoint)], |upstream| {
+            upstream.http = http;
+            upstream.pool_idle = 8;
+            upstream.pool_keep = Duration::from_secs(1);
+        });
+        group.tls = tls;
         Self {
-            group: Group {
-                name: Arc::from("group"),
-                endpoints: vec![Arc::new(endpoint)],
-                tls,
-                http,
-                pool_idle: 8,
-                pool_keep: Duration::from_secs(1),
-                turn: AtomicUsize::new(0),
-            },
+            group,
             pool: Arc::default(),
             clocks: ResolvedClocks {
                 connect: Some(LIMIT),
@@ -288,7 +288,15 @@ impl Caller {
             request: &self.request,
         };
         let mut upload = Some(upload);
-        within("an answer", self.group.ask(&ask, &mut upload)).await
+        let endpoint = self.group.members[0].endpoint.clone();
+        let attempt = self.group.attempt(&endpoint, &ask, &mut upload);
+        match within("an answer", attempt).await {
+            Ok(answer) => Ok(Asked { endpoint, answer }),
+            Err(reason) => {
+                let endpoint = endpoint.name.clone();
+                Err(UpstreamFault { endpoint, reason })
+            }
+        }
     }
 
     /// Asks without a body.
