@@ -100,6 +100,17 @@ def cuts(after: int, ending: Ending = Ending.CLOSED, tokens: Sequence[str] = TOK
     return play
 
 
+def cuts_inside(after: int, ending: Ending = Ending.CLOSED) -> Play:
+    """The stream ends in the middle of the event behind so many tokens."""
+
+    def play(exchange: Exchange) -> Script:
+        speech = _speech(exchange, TOKENS, Usage())
+        half = speech.tokens[after][: -len(speech.tokens[after]) // 3]
+        return Script([*speech.opening, *speech.tokens[:after], half], ending=ending)
+
+    return play
+
+
 def goes_silent(after: int) -> Play:
     """After so many tokens nothing comes any more, and the connection stays open."""
     return cuts(after, Ending.SILENT)

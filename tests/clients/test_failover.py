@@ -60,15 +60,16 @@ def test_behind_an_early_head_the_fallback_still_answers(
     assert (primary.attempts, fallback.attempts) == (1, 1)
 
 
+@each_way
 @pytest.mark.parametrize("rescue", ["rescue = true", ""], ids=["rescue", "no rescue"])
 def test_behind_an_early_head_an_error_is_an_event(
-    rescue: str, faulty: StartFaulty, gateway: StartGateway
+    rescue: str, kept: bool, faulty: StartFaulty, gateway: StartGateway
 ) -> None:
     reason = "every GPU is on fire"
-    primary = faulty(starts_late(20.0), refuses(503, reason))
-    fallback = faulty(refuses(503, reason))
-    route = f'{EARLY}\n{rescue}\nclocks = {{ first_event = "1s" }}'
-    heard = callers.chat(gateway(chain(primary, fallback, route=route)).url)
+    # The head goes out while the pause that was asked for is waited for.
+    primary = faulty(refuses(429, "slow down", kind="rate_limit_error", retry_after=1), refuses(503, reason))
+    heard = callers.chat(gateway(chain(primary, route=f"{EARLY}\n{rescue}", kept=kept)).url)
+    assert heard.status is None, "the status had been sent"
     assert heard.text == "" and heard.finish is None
     assert isinstance(heard.error, openai.APIError) and not isinstance(heard.error, openai.APIConnectionError)
     assert reason in str(heard.error), f"the backend's own reason, not {heard.error!r}"

@@ -30,6 +30,7 @@ from faulty import (
     asked,
     continues,
     cuts,
+    cuts_inside,
     goes_silent,
     prefill_of,
     rechunked,
@@ -44,11 +45,14 @@ RESCUE = 'rescue = true\nclocks = { idle = "1s" }'
 NO_RESCUE = 'clocks = { idle = "1s" }'
 ASSISTANT = 'prefill = "assistant"'
 
-# Where an answer is left: 8 after 40 tokens, in three ways, and 9 after 20.
+# Where an answer is left: 8 after 40 tokens, in several ways, and 9 after 20.
 LEFT = {
     "8 closed": (cuts(40, Ending.CLOSED), 40),
     "8 reset": (cuts(40, Ending.RESET), 40),
     "8 ended properly": (cuts(40, Ending.CLEAN), 40),
+    "8 inside an event": (cuts_inside(40), 40),
+    "8 reset inside an event": (cuts_inside(40, Ending.RESET), 40),
+    "8 ended properly inside an event": (cuts_inside(40, Ending.CLEAN), 40),
     "9 silent": (goes_silent(20), 20),
 }
 
@@ -338,6 +342,14 @@ def test_8_a_third_entry_goes_on_where_the_second_is_down(faulty: StartFaulty, g
     heard = callers.chat(gateway(config).url)
     must_be_whole(heard)
     assert third.attempts == 1
+
+
+def test_8_two_cuts_are_mended_by_a_third(faulty: StartFaulty, gateway: StartGateway) -> None:
+    primary, second, third = faulty(cuts(20)), faulty(cuts(40)), faulty(answers(rechunked(TEXT)))
+    config = chain(primary, second, route=RESCUE).replace('"fallback-model" }]', '"fallback-model" }, "third"]')
+    config += f'\n[upstreams.third]\nurl = "{third.url}"\n'
+    must_be_whole(callers.chat(gateway(config).url))
+    assert (primary.attempts, second.attempts, third.attempts) == (1, 1, 1)
 
 
 # --- 9: the silent backend is let go, and the gateway is well.
