@@ -50,16 +50,21 @@ LEFT = {
     "8 closed": (cuts(40, Ending.CLOSED), 40),
     "8 reset": (cuts(40, Ending.RESET), 40),
     "8 ended properly": (cuts(40, Ending.CLEAN), 40),
-    "8 inside an event": (cuts_inside(40), 40),
+    "9 silent": (goes_silent(20), 20),
+}
+
+# The same in the middle of an event: a route that passes bytes on as they come has passed its half.
+LEFT_INSIDE = {
+    "8 closed inside an event": (cuts_inside(40), 40),
     "8 reset inside an event": (cuts_inside(40, Ending.RESET), 40),
     "8 ended properly inside an event": (cuts_inside(40, Ending.CLEAN), 40),
-    "9 silent": (goes_silent(20), 20),
 }
 
 SHOWN = {"restart": "", "prefill": ASSISTANT}
 
 each_way = pytest.mark.parametrize("kept", [False, True], ids=["relayed", "kept"])
 each_left = pytest.mark.parametrize("left", list(LEFT))
+wherever_left = pytest.mark.parametrize("left", [*LEFT, *LEFT_INSIDE])
 speakers = pytest.mark.parametrize("ask", [callers.chat, callers.messages], ids=["chat", "messages"])
 each_shown = pytest.mark.parametrize("shown", list(SHOWN))
 
@@ -97,11 +102,11 @@ def must_be_one_error(read: callers.Read, delivered: int) -> None:
 @each_way
 @speakers
 @each_shown
-@each_left
+@wherever_left
 def test_8_9_the_rest_comes_from_the_fallback(
     left: str, shown: str, ask: callers.Ask, kept: bool, faulty: StartFaulty, gateway: StartGateway
 ) -> None:
-    play, delivered = LEFT[left]
+    play, delivered = (LEFT | LEFT_INSIDE)[left]
     primary = faulty(play)
     fallback = faulty(continues() if shown == "prefill" else answers(rechunked(TEXT)))
     running = gateway(chain(primary, fallback, kept=kept, route=RESCUE, fallback_keys=SHOWN[shown]))
@@ -272,11 +277,23 @@ def test_8_9_without_rescue_there_is_one_clear_error(
 
 
 @each_way
-@each_left
+@speakers
+@pytest.mark.parametrize("left", list(LEFT_INSIDE))
+def test_8_a_cut_inside_an_event_is_an_error_without_rescue(
+    left: str, ask: callers.Ask, kept: bool, faulty: StartFaulty, gateway: StartGateway
+) -> None:
+    play, delivered = LEFT_INSIDE[left]
+    heard = ask(gateway(chain(faulty(play), faulty(answers()), kept=kept, route=NO_RESCUE)).url)
+    assert heard.error is not None and heard.finish is None
+    assert heard.text == "".join(TOKENS[:delivered])
+
+
+@each_way
+@wherever_left
 def test_8_9_a_fallback_that_says_something_else_is_no_rescue(
     left: str, kept: bool, faulty: StartFaulty, gateway: StartGateway
 ) -> None:
-    play, delivered = LEFT[left]
+    play, delivered = (LEFT | LEFT_INSIDE)[left]
     primary, fallback = faulty(play), faulty(answers(OTHER_TOKENS))
     running = gateway(chain(primary, fallback, kept=kept, route=RESCUE))
     must_be_cut(callers.chat(running.url), delivered)
