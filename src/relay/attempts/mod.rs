@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use http::StatusCode;
 use tokio::time::{Instant, sleep, timeout_at};
+use tracing::Instrument;
 
 use self::hedge::Leash;
 pub(super) use question::Question;
@@ -150,8 +151,11 @@ impl Run {
                 });
             };
             let number = turn.endpoint().number;
-            let (bad, turn) = match self.attempt(entry, turn, outgoing, &clocks).await? {
+            let span = self.question.span(entry, turn.endpoint());
+            let attempt = self.attempt(entry, turn, outgoing, &clocks);
+            let (bad, turn) = match attempt.instrument(span.clone()).await? {
                 Ok((asked, turn)) => {
+                    span.record("status", asked.answer.head.status.as_u16());
                     entry.attempts.answered.inc();
                     return Ok(Entered::Answered(Box::new(Reached {
                         began: turn.began(),
@@ -165,6 +169,8 @@ impl Run {
                 }
                 Err(failed) => *failed,
             };
+            span.record("trouble", bad.trouble.word());
+            drop(span);
             tried.push(number);
             let failed = self.look_at(&bad, entry, &tried);
             self.note(&bad, &turn, entry);
@@ -271,13 +277,14 @@ impl Run {
     fn note(&mut self, bad: &Bad, turn: &Turn, entry: &Entry) {
         let endpoint = &turn.endpoint().name;
         let trouble = bad.trouble.word();
+        let request_id = self.question.request_id();
         match &bad.what {
             What::Nothing(reason) => {
-                tracing::warn!(%endpoint, trouble, %reason, "an attempt failed");
+                tracing::warn!(%endpoint, trouble, %reason, request_id, "an attempt failed");
             }
             What::Answer(answer) => {
                 let status = answer.head.status.as_u16();
-                tracing::info!(%endpoint, trouble, status, "an attempt failed");
+                tracing::info!(%endpoint, trouble, status, request_id, "an attempt failed");
             }
         }
         if let Some(rest) = bad.rest {
