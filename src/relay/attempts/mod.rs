@@ -45,7 +45,7 @@ pub(super) async fn ask(question: Question, upload: Upload) -> Result<Reached, R
         Some(rules) => Box::pin(hedge::ask(question, rules)).await,
         None => {
             let until = until_of(&question);
-            Run::new(question, Some(upload), 0, until).to_an_end().await
+            Run::new(question, Some(upload), 0, until).ask().await
         }
     }
 }
@@ -54,7 +54,7 @@ pub(super) async fn ask(question: Question, upload: Upload) -> Result<Reached, R
 pub(super) async fn ask_entry(question: Question, index: usize) -> Result<Reached, Refusal> {
     let run = Run::new(question, None, index, Until::Event);
     run.leash.hold();
-    run.to_an_end().await
+    run.ask().await
 }
 
 /// Up to where answers are read before they count: where nobody else could be asked, nothing is waited for.
@@ -106,7 +106,7 @@ impl Run {
         }
     }
 
-    async fn to_an_end(mut self) -> Result<Reached, Refusal> {
+    async fn ask(mut self) -> Result<Reached, Refusal> {
         let route = self.question.route.clone();
         let mut plan = Plan::new(&route.config, self.start, self.question.resend);
         loop {
