@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import json
 import time
+from dataclasses import replace
 
 import openai
 import pytest
 
 import callers
+from backend import Exchange, Script
 from chains import (
     FALLBACK_MODEL,
     PAUSE,
@@ -315,6 +317,26 @@ def test_11_an_answer_without_done_is_whole_and_finished_at_once(
     assert (primary.attempts, fallback.attempts) == (1, 0)
     read = callers.read_chat(running.url)
     assert read.whole and read.errors == [] and read.finishes == ["stop"]
+
+
+@each_way
+@pytest.mark.parametrize("rescue", ["rescue = true", ""], ids=["rescue", "no rescue"])
+@pytest.mark.parametrize("done", [True, False], ids=["done", "usage"])
+def test_11_a_last_event_without_its_blank_line_counts(
+    done: bool, rescue: str, kept: bool, faulty: StartFaulty, gateway: StartGateway
+) -> None:
+    def play(exchange: Exchange) -> Script:
+        script = (answers() if done else forgets_done())(exchange)
+        return replace(script, pieces=[*script.pieces[:-1], script.pieces[-1].rstrip(b"\n")])
+
+    primary, fallback = faulty(play), faulty(answers(usage=FALLBACK_USAGE))
+    heard = callers.chat(gateway(chain(primary, fallback, kept=kept, route=rescue)).url)
+    if done or kept or rescue:
+        must_be_whole(heard)
+    else:
+        # Passed on byte by byte: the SDK leaves such an event out, as it does without us.
+        assert heard.error is None and heard.text == TEXT and heard.finish == "stop"
+    assert (primary.attempts, fallback.attempts) == (1, 0)
 
 
 # --- 12 and 13: requests that the backend cannot take.
