@@ -29,6 +29,8 @@ from chains import (
 from conftest import StartFaulty, StartGateway
 from faulty import (
     TEXT,
+    Faulty,
+    Play,
     Usage,
     answers,
     asked,
@@ -265,7 +267,7 @@ def test_7_a_head_without_an_event_is_left_after_one_limit(
     ("play", "clock"), [(says_nothing(), "first_byte"), (starts_late(20.0), "first_event")], ids=["6", "7"]
 )
 def test_6_7_without_fallback_it_is_one_timeout(
-    play: object, clock: str, faulty: StartFaulty, gateway: StartGateway
+    play: Play, clock: str, faulty: StartFaulty, gateway: StartGateway
 ) -> None:
     primary = faulty(play)
     running = gateway(chain(primary, route=f'clocks = {{ {clock} = "1s" }}'))
@@ -278,13 +280,13 @@ def test_6_7_without_fallback_it_is_one_timeout(
     must_rest(running)
 
 
-def left_at(source: object, *, after: float) -> None:
+def left_at(source: Faulty, *, after: float) -> None:
     """The backend's one request was cancelled once its limit had passed, and not much later."""
-    exchange = source.exchange()  # type: ignore[attr-defined]
+    exchange = source.exchange()
     exchange.must_be_cancelled()
     assert exchange.gone_at is not None
     lasted = exchange.gone_at - exchange.at
-    # As above.
+    # As above, the limit begins a little before the backend sees the request.
     assert after - 0.5 <= lasted <= after + SOON, f"cancelled after {lasted:.2f} s"
 
 
