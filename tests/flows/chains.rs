@@ -145,7 +145,10 @@ async fn an_ordinary_answer_is_asked_for_elsewhere_but_never_again_of_the_same()
     assert_eq!(first.requests().len(), 2, "it is its turn every other time");
     let gateway = Gateway::start(&endpoints(&[first.url()])).await;
     let answer = gateway.fetch(&get).await;
-    assert_eq!((answer.status(), answer.text().as_str()), (503, "{\"no\":1}"));
+    assert_eq!(
+        (answer.status(), answer.text().as_str()),
+        (503, "{\"no\":1}")
+    );
     assert_eq!(first.requests().len(), 3);
 }
 

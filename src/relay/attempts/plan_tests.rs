@@ -260,7 +260,10 @@ impl Chain {
 
     /// Each endpoint once, and what retries there are, for each entry.
     fn most_attempts(&self) -> usize {
-        self.endpoints.iter().map(|count| count + self.times()).sum()
+        self.endpoints
+            .iter()
+            .map(|count| count + self.times())
+            .sum()
     }
 }
 
@@ -387,3 +390,6 @@ proptest! {
         prop_assert_eq!(backoff(&retry, before, 0.0), whole);
     }
 }
+
+#[path = "day_tests.rs"]
+mod day;
