@@ -21,8 +21,8 @@ const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 const GAP: Duration = Duration::from_secs(4);
 /// How long a silent primary is waited for.
 const FIRST_BYTE: Duration = Duration::from_secs(5);
-/// The time to the first event of who is well, and from there to the end.
-const ANSWER: [Duration; 2] = [Duration::from_millis(100), Duration::from_secs(2)];
+/// How long an answer takes of who is well.
+const ANSWER: Duration = Duration::from_millis(100);
 /// The longest that an endpoint is left out.
 const LONGEST: Duration = Duration::from_secs(30);
 /// The timer's grain, a few times.
@@ -86,7 +86,7 @@ struct World {
 }
 
 enum Entered {
-    Answered(Duration),
+    Answered,
     Moved,
     Over,
 }
@@ -100,14 +100,15 @@ impl World {
     async fn request(self) {
         let asked = self.now();
         let mut plan = Plan::new(&self.live.config, 0, true);
-        let (came, by) = loop {
+        let by = loop {
             let entry = plan.entry();
             match self.on_entry(&mut plan).await {
-                Entered::Answered(came) => break (came, Some(entry)),
+                Entered::Answered => break Some(entry),
                 Entered::Moved => {}
-                Entered::Over => break (self.now(), None),
+                Entered::Over => break None,
             }
         };
+        let came = self.now();
         let mut log = self.log.lock().unwrap();
         log.requests.push(Request { asked, came, by });
     }
@@ -137,12 +138,10 @@ impl World {
                 log.primary.push((now, struck.is_none()));
             }
             let Some((trouble, after)) = struck else {
-                sleep(ANSWER[0]).await;
+                sleep(ANSWER).await;
                 turn.first_event();
-                let came = self.now();
-                sleep(ANSWER[1]).await;
                 turn.end(Some(true));
-                return Entered::Answered(came);
+                return Entered::Answered;
             };
             sleep(after).await;
             tried.push(turn.endpoint().number);
@@ -192,13 +191,13 @@ async fn live(to: &str, illness: Illness, length: Duration, gap: Duration) -> Lo
 }
 
 impl Log {
-    /// Everybody got an answer, and nobody waited for longer than `limit` on its first event.
+    /// Everybody got an answer, and nobody waited for longer than `limit`, but for the answer itself.
     fn all_are_answered_within(&self, limit: Duration) {
         assert_eq!(self.requests.len() as u64, DAY.as_secs() / GAP.as_secs());
         for request in &self.requests {
             let waited = request.came - request.asked;
             assert!(request.by.is_some(), "{request:?}");
-            assert!(waited <= limit + ANSWER[0] + GRAIN, "{request:?}");
+            assert!(waited <= limit + ANSWER + GRAIN, "{request:?}");
         }
     }
 
@@ -215,7 +214,7 @@ impl Log {
             let back = back.expect("it is asked again").0;
             assert!(back <= minute.end + late, "{back:?} after {minute:?}");
             // Whoever comes once it has answered is sent there.
-            let well = back + ANSWER[0] + GRAIN..after.start;
+            let well = back + ANSWER + GRAIN..after.start;
             let here = self.requests.iter().filter(|one| well.contains(&one.asked));
             for request in here {
                 assert_eq!(request.by, Some(0), "{request:?}");
@@ -272,9 +271,12 @@ async fn a_day_of_a_primary_that_fails_half_of_its_requests() {
     let log = live(CHAIN, Illness::Half, DAY, GAP).await;
     log.all_are_answered_within(PAUSES);
     log.keeps_within_the_budget();
+    // Were it not left out again and again, it would answer seven of eight, and fail as often.
     let failed = log.primary.iter().filter(|(_, well)| !well).count();
     let by_it = log.requests.iter().filter(|one| one.by == Some(0)).count();
-    assert_eq!((failed, by_it, log.retries.len()), (0, 0, 0));
+    let most = log.requests.len() * 3 / 5;
+    assert!((1..most).contains(&failed), "{failed}");
+    assert!((1..most).contains(&by_it), "{by_it}");
 }
 
 #[tokio::test(start_paused = true)]
