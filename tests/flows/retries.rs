@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 use crate::support::api::CHAT;
 use crate::support::backend::Refusing;
 use crate::support::script::{Line, chain, error};
-use crate::support::{Ask, Backend, Client, Gateway, Script, wire};
+use crate::support::{Ask, Backend, Gateway, Script, wire};
 
 /// A gateway with one route to `script`, whose upstream and route have these keys too.
 async fn before(script: &Script, upstream: &str, route: &str) -> Gateway {
@@ -303,16 +303,8 @@ async fn a_long_request_that_is_kept_arrives_whole_each_time() {
     ])
     .await;
     let gateway = before(&script, "", "retry = { pause = \"1ms\" }").await;
-    let mut client = Client::connect(gateway.address).await;
-    let ask = Ask::new("POST", CHAT.target)
-        .field("Content-Type: application/json")
-        .field("Transfer-Encoding: chunked");
-    client.ask(&ask).await;
-    for piece in body.as_bytes().chunks(50_000) {
-        client.send(wire::chunk(piece)).await;
-    }
-    client.send(wire::LAST).await;
-    assert_eq!(client.answer().await.status(), 200);
+    let answer = gateway.fetch(&Ask::post(CHAT.target, &body)).await;
+    assert_eq!(answer.status(), 200);
     let bodies = script.bodies();
     assert_eq!(bodies.len(), 3);
     assert!(bodies.iter().all(|sent| *sent == body), "another body");
