@@ -6,6 +6,7 @@ mod codec;
 mod endings;
 mod gone;
 mod hub;
+mod mixture;
 mod panics;
 mod pool;
 mod stalled;
