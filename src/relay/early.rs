@@ -15,6 +15,7 @@ use super::head::{finish, unbuffer};
 use super::record::Record;
 use super::refusal::Refusal;
 use super::source::{Arrival, Awaited, Source};
+use super::told::Told;
 use crate::config::ResolvedClocks;
 use crate::dialect::{BodyKind, body_kind};
 
@@ -29,6 +30,15 @@ pub(super) fn answer(
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
     unbuffer(&mut headers);
     finish(&mut headers, &context, &record);
+    let wanted = context.route.config.usage;
+    if let Some(told) = Told::of(
+        wanted,
+        context.dialect,
+        BodyKind::Sse,
+        context.takes_trailers,
+    ) {
+        told.announce(&mut headers);
+    }
     record.status = Some(StatusCode::OK);
     // Until the upstream's head has come, its own clocks measure it.
     let waiting = ResolvedClocks {

@@ -34,6 +34,7 @@ mod rescued;
 mod source;
 mod streams;
 mod tail;
+mod told;
 mod topic;
 mod tunnel;
 mod upload;

@@ -11,7 +11,7 @@ use super::context::Reached;
 use super::incoming::Handover;
 use super::plane::{Entry, LiveRoute};
 use crate::delivery::Socket;
-use crate::dialect::Ending;
+use crate::dialect::{Ending, Usage};
 use crate::edge::trace::TraceId;
 use crate::metrics::{Metrics, Name, RequestLabels, status_class};
 use crate::upstream::Turn;
@@ -65,6 +65,11 @@ pub struct Record {
     pub endpoint: Option<Arc<str>>,
     /// What was tried before it, or in vain.
     pub trail: Trail,
+    /// What its answer took, as far as its dialect tells.
+    pub(super) usage: Usage,
+    /// Tokens of the answer from backends that did not end it: all of them, and those that the last one does not
+    /// count.
+    handed_over: (u64, u64),
     /// When the attempt began whose answer this is.
     attempted: tokio::time::Instant,
     /// Its place at the endpoint, which is judged by how it ends.
@@ -135,6 +140,8 @@ impl Record {
             trail: Trail::default(),
             attempted: tokio::time::Instant::now(),
             turn: None,
+            usage: Usage::default(),
+            handed_over: (0, 0),
             model: None,
             stream: None,
             principal: None,
@@ -177,6 +184,10 @@ impl Record {
     /// Another backend goes on with the answer.
     pub(super) fn hand_over(&mut self, handover: Handover) {
         self.trail.note(&handover.from, handover.word);
+        self.handed_over.0 += handover.delivered;
+        if handover.is_prefilled {
+            self.handed_over.1 += handover.delivered;
+        }
         self.endpoint = Some(handover.endpoint);
         if let Some((_, entry)) = &mut self.entry {
             *entry = handover.entry;
@@ -258,10 +269,32 @@ impl Record {
             series.events.inc_by(self.events);
         }
         series.heartbeats.inc_by(self.heartbeats);
+        self.count_tokens();
+    }
+
+    /// Tokens that went to the caller, and whether their number is an estimate.
+    pub(super) fn completion_tokens(&self) -> Option<(u64, bool)> {
+        let (tokens, estimated) = self.usage.delivered()?;
+        let (_, uncounted) = self.handed_over;
+        // An estimate is of all that went by, whoever sent it.
+        Some(match estimated {
+            true => (tokens, true),
+            false => (tokens + uncounted, uncounted > 0),
+        })
+    }
+
+    fn count_tokens(&self) {
+        let Some(entry) = self.entry() else { return };
+        entry.count_tokens(&self.usage, self.handed_over.0);
+    }
+
+    /// The upstream that is asked, or has answered.
+    pub(super) fn upstream(&self) -> Option<&str> {
+        self.entry().map(|entry| &*entry.upstream.name)
     }
 
     /// What was tried, where that was more than one attempt.
-    fn attempts(&self) -> Option<String> {
+    pub(super) fn attempts(&self) -> Option<String> {
         if self.trail.is_empty() {
             return None;
         }
@@ -300,7 +333,7 @@ impl Record {
             status = self.status.map(|status| status.as_u16()),
             ending = self.outcome.word(),
             route = self.route.as_deref(),
-            upstream = self.entry().map(|entry| &*entry.upstream.name),
+            upstream = self.upstream(),
             endpoint = self.endpoint.as_deref(),
             attempts = self.attempts().as_deref(),
             model = self.model.as_deref(),
@@ -311,6 +344,11 @@ impl Record {
             events = self.events,
             bytes = self.bytes,
             heartbeats = self.heartbeats,
+            prompt_tokens = self.usage.prompt,
+            completion_tokens = self.completion_tokens().map(|(tokens, _)| tokens),
+            cached_tokens = self.usage.cached,
+            reasoning_tokens = self.usage.reasoning,
+            tokens = self.completion_tokens().map(|(_, estimated)| counted(estimated)),
             first_byte_ms = self.first_byte.map(millis),
             first_event_ms = self.first_event.map(millis),
             total_ms = millis(self.started.elapsed()),
@@ -318,6 +356,14 @@ impl Record {
             trace_id = self.trace_id.as_ref().map(TraceId::as_str),
             "request",
         );
+    }
+}
+
+/// How a number of tokens is known, in a word.
+pub(super) fn counted(estimated: bool) -> &'static str {
+    match estimated {
+        true => "estimated",
+        false => "reported",
     }
 }
 

@@ -21,7 +21,7 @@ use super::incoming::Handover;
 use super::refusal::Refusal;
 use crate::config::{Dialect, Prefill, ResolvedClocks};
 use crate::dialect::{
-    BodyKind, Ending, Marker, Passed, Sequel, TransportEnd, Transcript, Watcher, body_kind, judge,
+    BodyKind, Ending, Marker, Passed, Sequel, Transcript, TransportEnd, Watcher, body_kind, judge,
     prefilled,
 };
 use crate::sse::{Block, Frame, Splitter};
@@ -176,14 +176,19 @@ impl Rescued {
 
     fn take(&mut self, data: &Bytes) {
         let mut blocks = Vec::new();
-        let fed = self.leg.splitter.feed(data, &mut |block: Block| blocks.push(block));
+        let fed = self
+            .leg
+            .splitter
+            .feed(data, &mut |block: Block| blocks.push(block));
         for block in blocks {
             if let Taken::Spoilt(reason) = self.event(block) {
                 return self.cut(reason);
             }
         }
         if fed.is_err() {
-            self.cut(Reason::NotContinued("an event is too large to be continued"));
+            self.cut(Reason::NotContinued(
+                "an event is too large to be continued",
+            ));
         }
     }
 
@@ -264,6 +269,9 @@ impl Rescued {
             return self.cut(reason);
         }
         self.leg.judge(verdict.ending == Ending::Complete);
+        if self.legs > 0 {
+            self.question.route.rescues.whole.inc();
+        }
         self.end = Some(match end {
             TransportEnd::Closed => BodyEnd::Closed,
             TransportEnd::Framed | TransportEnd::Cut => BodyEnd::Framed,
@@ -281,7 +289,7 @@ impl Rescued {
         self.leg.judge(false);
         let differs = matches!(reason, Reason::NotContinued(_)) && self.leg.sequel.is_some();
         if differs || !self.can_go_on() {
-            self.state = State::Broken(Some(reason));
+            self.give_up(reason);
             return;
         }
         let text: Arc<str> = self.transcript.text().into();
@@ -289,16 +297,25 @@ impl Rescued {
         self.state = State::Asking(Box::pin(asking), reason);
     }
 
+    fn give_up(&mut self, reason: Reason) {
+        self.question.route.rescues.failed.inc();
+        self.state = State::Broken(Some(reason));
+    }
+
     fn go_on(&mut self, next: Option<Next>) {
         let State::Asking(_, reason) = std::mem::replace(&mut self.state, State::Reading) else {
             return;
         };
         let Some(Next { reached, prefilled }) = next else {
-            self.state = State::Broken(Some(reason));
+            self.give_up(reason);
             return;
         };
         let chain = &self.question.route.chain;
+        let usage = self.leg.watcher.usage();
+        chain[self.leg.entry].count_tokens(&usage, 0);
         self.handover = Some(Handover {
+            delivered: usage.delivered().map_or(0, |(tokens, _)| tokens),
+            is_prefilled: prefilled,
             from: chain[self.leg.entry].group.name.clone(),
             word: match reason {
                 Reason::Idle(_) => "stalled",

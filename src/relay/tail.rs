@@ -119,8 +119,7 @@ impl Tail {
     ) -> (Option<Instant>, TailEnd) {
         let first = clocks.first_event.filter(|_| self.events == 0);
         let limits = [
-            idle
-                .map(|idle| (Instant::now() + idle, TailEnd::Idle(idle))),
+            idle.map(|idle| (Instant::now() + idle, TailEnd::Idle(idle))),
             first.map(|limit| (began + limit, TailEnd::FirstEvent(limit))),
             clocks
                 .total

@@ -242,7 +242,8 @@ def test_6_a_silent_backend_is_left_after_one_limit(kept: bool, faulty: StartFau
     must_be_the_fallbacks(callers.chat(running.url))
     assert (primary.attempts, fallback.attempts) == (1, 1), "a silent backend is not asked again"
     left_at(primary, after=1.0)
-    assert fallback.exchange().at - primary.exchange().at >= 1.0
+    # The limit begins a little before the backend sees the request.
+    assert fallback.exchange().at - primary.exchange().at >= 0.5
     must_rest(running)
 
 
@@ -281,7 +282,7 @@ def left_at(source: object, *, after: float) -> None:
     exchange.must_be_cancelled()
     assert exchange.gone_at is not None
     lasted = exchange.gone_at - exchange.at
-    # The limit may begin a little before the backend sees the request.
+    # As above.
     assert after - 0.5 <= lasted <= after + SOON, f"cancelled after {lasted:.2f} s"
 
 
@@ -470,13 +471,16 @@ def test_16_the_tokens_of_a_caller_who_asks_for_no_usage(faulty: StartFaulty, ga
 # --- Other ways in: documents, and bodies that are too large to be kept.
 
 
-def test_a_document_is_tried_again_too(faulty: StartFaulty, gateway: StartGateway) -> None:
-    primary, fallback = faulty(refuses(503, "overloaded")), faulty(refuses(418, "I am the fallback"))
-    with openai.OpenAI(api_key="k", base_url=f"{gateway(chain(primary, fallback)).url}/v1", max_retries=0) as client:
-        with pytest.raises(openai.APIStatusError) as refused:
-            client.chat.completions.create(model="m", messages=[{"role": "user", "content": "Hi"}])
-    assert refused.value.status_code == 418
+def test_a_document_comes_from_the_fallback_too(faulty: StartFaulty, gateway: StartGateway) -> None:
+    primary, fallback = faulty(refuses(503, "overloaded")), faulty(answers(usage=FALLBACK_USAGE))
+    running = gateway(chain(primary, fallback))
+    with openai.OpenAI(api_key="k", base_url=f"{running.url}/v1", max_retries=0) as client:
+        answer = client.chat.completions.create(model="m", messages=[{"role": "user", "content": "Hi"}])
+    assert answer.choices[0].message.content == TEXT and answer.model == FALLBACK_MODEL
+    assert answer.usage is not None and answer.usage.prompt_tokens == FALLBACK_USAGE.prompt
     assert primary.attempts == 1 + RETRIES and fallback.attempts == 1
+    (line,) = requests_logged(running)
+    assert line["prompt_tokens"] == FALLBACK_USAGE.prompt
 
 
 def test_a_body_that_is_too_large_to_be_kept_still_reaches_one_backend(

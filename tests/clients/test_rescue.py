@@ -30,6 +30,7 @@ from faulty import (
     asked,
     continues,
     cuts,
+    cuts_inside,
     goes_silent,
     prefill_of,
     rechunked,
@@ -44,7 +45,7 @@ RESCUE = 'rescue = true\nclocks = { idle = "1s" }'
 NO_RESCUE = 'clocks = { idle = "1s" }'
 ASSISTANT = 'prefill = "assistant"'
 
-# Where an answer is left: 8 after 40 tokens, in three ways, and 9 after 20.
+# Where an answer is left: 8 after 40 tokens, in several ways, and 9 after 20.
 LEFT = {
     "8 closed": (cuts(40, Ending.CLOSED), 40),
     "8 reset": (cuts(40, Ending.RESET), 40),
@@ -52,10 +53,18 @@ LEFT = {
     "9 silent": (goes_silent(20), 20),
 }
 
+# The same in the middle of an event: a route that passes bytes on as they come has passed its half.
+LEFT_INSIDE = {
+    "8 closed inside an event": (cuts_inside(40), 40),
+    "8 reset inside an event": (cuts_inside(40, Ending.RESET), 40),
+    "8 ended properly inside an event": (cuts_inside(40, Ending.CLEAN), 40),
+}
+
 SHOWN = {"restart": "", "prefill": ASSISTANT}
 
 each_way = pytest.mark.parametrize("kept", [False, True], ids=["relayed", "kept"])
 each_left = pytest.mark.parametrize("left", list(LEFT))
+wherever_left = pytest.mark.parametrize("left", [*LEFT, *LEFT_INSIDE])
 speakers = pytest.mark.parametrize("ask", [callers.chat, callers.messages], ids=["chat", "messages"])
 each_shown = pytest.mark.parametrize("shown", list(SHOWN))
 
@@ -93,11 +102,11 @@ def must_be_one_error(read: callers.Read, delivered: int) -> None:
 @each_way
 @speakers
 @each_shown
-@each_left
+@wherever_left
 def test_8_9_the_rest_comes_from_the_fallback(
     left: str, shown: str, ask: callers.Ask, kept: bool, faulty: StartFaulty, gateway: StartGateway
 ) -> None:
-    play, delivered = LEFT[left]
+    play, delivered = (LEFT | LEFT_INSIDE)[left]
     primary = faulty(play)
     fallback = faulty(continues() if shown == "prefill" else answers(rechunked(TEXT)))
     running = gateway(chain(primary, fallback, kept=kept, route=RESCUE, fallback_keys=SHOWN[shown]))
@@ -268,11 +277,23 @@ def test_8_9_without_rescue_there_is_one_clear_error(
 
 
 @each_way
-@each_left
+@speakers
+@pytest.mark.parametrize("left", list(LEFT_INSIDE))
+def test_8_a_cut_inside_an_event_is_an_error_without_rescue(
+    left: str, ask: callers.Ask, kept: bool, faulty: StartFaulty, gateway: StartGateway
+) -> None:
+    play, delivered = LEFT_INSIDE[left]
+    heard = ask(gateway(chain(faulty(play), faulty(answers()), kept=kept, route=NO_RESCUE)).url)
+    assert heard.error is not None and heard.finish is None
+    assert heard.text == "".join(TOKENS[:delivered])
+
+
+@each_way
+@wherever_left
 def test_8_9_a_fallback_that_says_something_else_is_no_rescue(
     left: str, kept: bool, faulty: StartFaulty, gateway: StartGateway
 ) -> None:
-    play, delivered = LEFT[left]
+    play, delivered = (LEFT | LEFT_INSIDE)[left]
     primary, fallback = faulty(play), faulty(answers(OTHER_TOKENS))
     running = gateway(chain(primary, fallback, kept=kept, route=RESCUE))
     must_be_cut(callers.chat(running.url), delivered)
@@ -338,6 +359,14 @@ def test_8_a_third_entry_goes_on_where_the_second_is_down(faulty: StartFaulty, g
     heard = callers.chat(gateway(config).url)
     must_be_whole(heard)
     assert third.attempts == 1
+
+
+def test_8_two_cuts_are_mended_by_a_third(faulty: StartFaulty, gateway: StartGateway) -> None:
+    primary, second, third = faulty(cuts(20)), faulty(cuts(40)), faulty(answers(rechunked(TEXT)))
+    config = chain(primary, second, route=RESCUE).replace('"fallback-model" }]', '"fallback-model" }, "third"]')
+    config += f'\n[upstreams.third]\nurl = "{third.url}"\n'
+    must_be_whole(callers.chat(gateway(config).url))
+    assert (primary.attempts, second.attempts, third.attempts) == (1, 1, 1)
 
 
 # --- 9: the silent backend is let go, and the gateway is well.

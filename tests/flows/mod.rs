@@ -13,6 +13,7 @@ mod feeds;
 mod fields;
 mod generations;
 mod heartbeat;
+mod http2_upstreams;
 mod kept;
 mod ordinary;
 mod refusals;

@@ -6,6 +6,7 @@ pub mod binary;
 pub mod client;
 pub mod events;
 pub mod gateway;
+pub mod http2;
 pub mod limit;
 pub mod recording;
 pub mod tls;

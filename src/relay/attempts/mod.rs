@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use http::StatusCode;
 use tokio::time::{Instant, sleep, timeout_at};
+use tracing::Instrument;
 
 use self::hedge::Leash;
 pub(super) use question::Question;
@@ -44,7 +45,7 @@ pub(super) async fn ask(question: Question, upload: Upload) -> Result<Reached, R
         Some(rules) => Box::pin(hedge::ask(question, rules)).await,
         None => {
             let until = until_of(&question);
-            Run::new(question, Some(upload), 0, until).to_an_end().await
+            Run::new(question, Some(upload), 0, until).ask().await
         }
     }
 }
@@ -53,7 +54,7 @@ pub(super) async fn ask(question: Question, upload: Upload) -> Result<Reached, R
 pub(super) async fn ask_entry(question: Question, index: usize) -> Result<Reached, Refusal> {
     let run = Run::new(question, None, index, Until::Event);
     run.leash.hold();
-    run.to_an_end().await
+    run.ask().await
 }
 
 /// Up to where answers are read before they count: where nobody else could be asked, nothing is waited for.
@@ -105,7 +106,7 @@ impl Run {
         }
     }
 
-    async fn to_an_end(mut self) -> Result<Reached, Refusal> {
+    async fn ask(mut self) -> Result<Reached, Refusal> {
         let route = self.question.route.clone();
         let mut plan = Plan::new(&route.config, self.start, self.question.resend);
         loop {
@@ -150,8 +151,12 @@ impl Run {
                 });
             };
             let number = turn.endpoint().number;
-            let (bad, turn) = match self.attempt(entry, turn, outgoing, &clocks).await? {
+            let span = self.question.span(entry, turn.endpoint());
+            let attempt = self.attempt(entry, turn, outgoing, &clocks);
+            let (bad, turn) = match attempt.instrument(span.clone()).await? {
                 Ok((asked, turn)) => {
+                    span.record("status", asked.answer.head.status.as_u16());
+                    entry.attempts.answered.inc();
                     return Ok(Entered::Answered(Box::new(Reached {
                         began: turn.began(),
                         asked,
@@ -164,6 +169,8 @@ impl Run {
                 }
                 Err(failed) => *failed,
             };
+            span.record("trouble", bad.trouble.word());
+            drop(span);
             tried.push(number);
             let failed = self.look_at(&bad, entry, &tried);
             self.note(&bad, &turn, entry);
@@ -171,7 +178,11 @@ impl Run {
                 plan.stay();
             }
             let mut step = plan.after(&failed, fastrand::f64());
-            if matches!(step, Step::Again(_)) && failed.sent && !entry.group.may_retry() {
+            let costs = matches!(step, Step::Again(_)) && failed.sent;
+            if costs && entry.group.may_retry() {
+                entry.attempts.retries.inc();
+            } else if costs {
+                entry.attempts.retries_refused.inc();
                 tracing::debug!(upstream = %entry.group.name, "not sent again: the retry budget is used up");
                 step = plan.skip();
             }
@@ -229,7 +240,14 @@ impl Run {
                 };
                 let what = What::Nothing(reason);
                 let rest = None;
-                return Ok(Err(Box::new((Bad { trouble, rest, what }, turn))));
+                return Ok(Err(Box::new((
+                    Bad {
+                        trouble,
+                        rest,
+                        what,
+                    },
+                    turn,
+                ))));
             }
         };
         let judged = judge(answer, self.question.dialect, self.until, clocks, began).await;
@@ -241,7 +259,11 @@ impl Run {
 
     fn look_at(&self, bad: &Bad, entry: &Entry, tried: &[u64]) -> Failed {
         let untried = entry.group.members.len() > tried.len()
-            && entry.group.members.iter().any(|member| !tried.contains(&member.endpoint.number));
+            && entry
+                .group
+                .members
+                .iter()
+                .any(|member| !tried.contains(&member.endpoint.number));
         let before = matches!(&bad.what, What::Nothing(reason) if reason.before_request());
         Failed {
             trouble: bad.trouble,
@@ -255,17 +277,21 @@ impl Run {
     fn note(&mut self, bad: &Bad, turn: &Turn, entry: &Entry) {
         let endpoint = &turn.endpoint().name;
         let trouble = bad.trouble.word();
+        let request_id = self.question.request_id();
         match &bad.what {
             What::Nothing(reason) => {
-                tracing::warn!(%endpoint, trouble, %reason, "an attempt failed");
+                tracing::warn!(%endpoint, trouble, %reason, request_id, "an attempt failed");
             }
             What::Answer(answer) => {
                 let status = answer.head.status.as_u16();
-                tracing::info!(%endpoint, trouble, status, "an attempt failed");
+                tracing::info!(%endpoint, trouble, status, request_id, "an attempt failed");
             }
         }
         if let Some(rest) = bad.rest {
             turn.rest(rest.min(LONGEST_REST));
+        }
+        if let Some(counter) = entry.attempts.trouble(trouble) {
+            counter.inc();
         }
         self.trail.failed(&entry.group.name, bad.trouble);
     }

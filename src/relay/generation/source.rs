@@ -18,6 +18,7 @@ use crate::relay::context::Reached;
 use crate::relay::error_frame::error_frame;
 use crate::relay::incoming::Incoming;
 use crate::relay::order::{self, Order};
+use crate::relay::record::counted;
 use crate::relay::refusal::Refusal;
 use crate::relay::streams::Streams;
 use crate::relay::tail::{Cut, Tail, TailEnd};
@@ -170,6 +171,7 @@ impl Source<'_> {
             _ => Cut::Events(Splitter::new(most)),
         };
         let began = reached.began;
+        let entry = reached.entry;
         let endpoint = reached.asked.endpoint.name.clone();
         let mut tail = Tail::new(generation.stream.clone(), cut);
         tail.trail = std::mem::take(&mut reached.trail);
@@ -207,6 +209,8 @@ impl Source<'_> {
         if let Some(turn) = tail.turn.take().filter(|_| blames_endpoint(code, &verdict)) {
             turn.end(Some(verdict.ending == Ending::Complete));
         }
+        let usage = watcher.usage();
+        generation.route.chain[entry].count_tokens(&usage, 0);
         self.finish(verdict, code, &message);
         let attempts = (!tail.trail.is_empty()).then(|| tail.trail.to_string());
         tracing::info!(
@@ -214,6 +218,9 @@ impl Source<'_> {
             stream = %generation.id,
             %endpoint,
             attempts,
+            prompt_tokens = usage.prompt,
+            completion_tokens = usage.delivered().map(|(tokens, _)| tokens),
+            tokens = usage.delivered().map(|(_, estimated)| counted(estimated)),
             events = tail.events,
             total_ms = started.elapsed().as_millis() as u64,
             ending = %verdict.ending,
@@ -263,7 +270,13 @@ impl Source<'_> {
 
 /// Whether the end says anything about the endpoint: nothing where it was ours.
 fn blames_endpoint(code: &str, verdict: &Verdict) -> bool {
-    let ours = ["stopped", "deserted", "closed", "total_timeout", "event_too_large"];
+    let ours = [
+        "stopped",
+        "deserted",
+        "closed",
+        "total_timeout",
+        "event_too_large",
+    ];
     verdict.ending == Ending::Complete || !ours.contains(&code)
 }
 
