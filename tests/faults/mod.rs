@@ -9,4 +9,5 @@ mod hub;
 mod mixture;
 mod panics;
 mod pool;
+mod rescued;
 mod stalled;
