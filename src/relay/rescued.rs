@@ -287,28 +287,6 @@ impl Rescued {
         self.ready.push_back(event.freeze());
     }
 
-    /// The last event may lack its blank line. It is whole if it ends the answer; else it may be half of one.
-    fn take_last(&mut self) {
-        let mut blocks = Vec::new();
-        let finished = self
-            .leg
-            .splitter
-            .finish(&mut |block: Block| blocks.push(block));
-        let mut ahead = self.leg.watcher.clone();
-        for frame in blocks.iter().filter_map(|block| block.frame.as_ref()) {
-            ahead.feed(frame.as_bytes());
-            ahead.feed(b"\n");
-        }
-        if finished.is_err() || ahead.marker() == Marker::None {
-            return;
-        }
-        for block in blocks {
-            if let Taken::Spoilt(reason) = self.event(block) {
-                return self.cut(reason);
-            }
-        }
-    }
-
     fn leg_ended(&mut self, end: TransportEnd, reason: Reason) {
         if end != TransportEnd::Cut {
             self.take_last();
