@@ -13,6 +13,7 @@ use std::task::{Context, Poll, ready};
 
 use bytes::{BufMut, Bytes, BytesMut};
 use http::StatusCode;
+use serde::de::IgnoredAny;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::attempts::{Question, ask_entry};
@@ -79,6 +80,8 @@ enum Taken {
     More,
     /// The leg is of no more use.
     Spoilt(Reason),
+    /// Nor would another one be: it is not the answer that was begun.
+    Differs,
 }
 
 impl std::fmt::Debug for Rescued {
@@ -153,7 +156,7 @@ impl Rescued {
             Poll::Ready(piece) => piece,
             Poll::Pending => {
                 let limit = ready!(self.leg.poll_silence(cx));
-                self.cut(limit);
+                self.leg_ended(TransportEnd::Cut, limit);
                 return Poll::Ready(());
             }
         };
@@ -181,14 +184,43 @@ impl Rescued {
             .splitter
             .feed(data, &mut |block: Block| blocks.push(block));
         for block in blocks {
-            if let Taken::Spoilt(reason) = self.event(block) {
-                return self.cut(reason);
+            if !self.take_event(block) {
+                return;
             }
         }
         if fed.is_err() {
             self.cut(Reason::NotContinued(
                 "an event is too large to be continued",
             ));
+        }
+    }
+
+    /// Whether the leg may go on behind this event.
+    fn take_event(&mut self, block: Block) -> bool {
+        match self.event(block) {
+            Taken::More => return true,
+            Taken::Spoilt(reason) => self.cut(reason),
+            Taken::Differs => {
+                // Two models seldom say the same: that is no illness.
+                self.leg.turn = None;
+                let words = "another backend's answer is not the one that was begun";
+                self.give_up(Reason::NotContinued(words));
+            }
+        }
+        false
+    }
+
+    /// Takes the last event where it lacks its blank line. Half of one is none: who goes on says it whole.
+    fn take_last(&mut self) {
+        let mut last = None;
+        let fed = self
+            .leg
+            .splitter
+            .feed(b"\n\n", &mut |block: Block| last = Some(block));
+        if let Some(block) = last.filter(is_whole)
+            && fed.is_ok()
+        {
+            self.take_event(block);
         }
     }
 
@@ -208,6 +240,9 @@ impl Rescued {
             self.hand_out(&frame, block.id.as_deref());
             return Taken::More;
         }
+        if let Some(turn) = &mut self.leg.turn {
+            turn.first_event();
+        }
         let parts = frame.parts();
         let passed = match &mut self.leg.sequel {
             None => Passed::Keep,
@@ -216,11 +251,7 @@ impl Rescued {
         let name = parts.event.as_deref();
         let instead = match passed {
             Passed::Drop => return Taken::More,
-            Passed::Differs => {
-                return Taken::Spoilt(Reason::NotContinued(
-                    "another backend's answer is not the one that was begun",
-                ));
-            }
+            Passed::Differs => return Taken::Differs,
             Passed::Keep => None,
             Passed::Instead(data) => event_of(name, &data),
             Passed::Behind {
@@ -257,9 +288,8 @@ impl Rescued {
     }
 
     fn leg_ended(&mut self, end: TransportEnd, reason: Reason) {
-        // The last event may lack its blank line.
         if end != TransportEnd::Cut {
-            self.take(&Bytes::from_static(b"\n\n"));
+            self.take_last();
             if !matches!(self.state, State::Reading) {
                 return;
             }
@@ -287,8 +317,7 @@ impl Rescued {
     /// The leg is of no more use: somebody else goes on, or nobody can.
     fn cut(&mut self, reason: Reason) {
         self.leg.judge(false);
-        let differs = matches!(reason, Reason::NotContinued(_)) && self.leg.sequel.is_some();
-        if differs || !self.can_go_on() {
+        if !self.can_go_on() {
             self.give_up(reason);
             return;
         }
@@ -361,6 +390,15 @@ impl Leg {
         ready!(silence.as_mut().poll(cx));
         Poll::Ready(Reason::Idle(limit))
     }
+}
+
+/// Whether an event without its end says all it was to say: its data is a document, or the last word.
+fn is_whole(block: &Block) -> bool {
+    let Some(frame) = &block.frame else {
+        return false;
+    };
+    let data = frame.parts().data;
+    data.trim() == "[DONE]" || serde_json::from_str::<IgnoredAny>(&data).is_ok()
 }
 
 fn event_of(name: Option<&str>, data: &[u8]) -> Option<Frame> {

@@ -8,13 +8,14 @@ delivered and one clear error; never a part that looks like the whole.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import anthropic
 import openai
 import pytest
 
 import callers
-from backend import Ending, Script
+from backend import Ending, Exchange, Script
 from chains import SOON, chain, must_rest, requests_logged, total
 from conftest import StartFaulty, StartGateway
 from faulty import (
@@ -476,6 +477,42 @@ def test_a_tool_call_that_was_cut_is_not_sewn_together(faulty: StartFaulty, gate
     assert read.text == "" and read.finishes == []
     assert len(read.errors) == 1 and read.payloads[-1] == read.errors[0]
     assert fallback.attempts == 0
+
+
+@each_shown
+@pytest.mark.parametrize("again", ["the same", "another"])
+@pytest.mark.parametrize("after", [5, 15], ids=["in thought", "behind it"])
+def test_thoughts_come_once_whatever_else_comes(
+    after: int, again: str, shown: str, faulty: StartFaulty, gateway: StartGateway
+) -> None:
+    """An answer with ten thoughts before its sixty tokens."""
+
+    def thinks(word: str) -> Play:
+        def play(exchange: Exchange) -> Script:
+            script = (continues() if shown == "prefill" else answers())(exchange)
+            if prefill_of(exchange) is not None:
+                return script
+            thought = b'data: {"id":"chatcmpl-1","object":"chat.completion.chunk","created":1,"model":"m","choices":' + (
+                b'[{"index":0,"delta":{"reasoning_content":"%s%d "},"finish_reason":null}]}\n\n'
+            )
+            thoughts = [thought % (word.encode(), number) for number in range(10)]
+            return replace(script, pieces=[script.pieces[0], *thoughts, *script.pieces[1:]])
+
+        return play
+
+    primary = faulty(lambda exchange: thinks("hm")(exchange).cut(1 + after, Ending.RESET))
+    fallback = faulty(thinks("hm" if again == "the same" else "well"))
+    read = callers.read_chat(gateway(chain(primary, fallback, route=RESCUE, fallback_keys=SHOWN[shown])).url)
+    deltas = [choice["delta"] for payload in read.payloads for choice in payload.get("choices") or []]
+    thoughts = "".join(delta.get("reasoning_content") or "" for delta in deltas)
+    all_of_it = "".join(f"hm{number} " for number in range(10))
+    if read.errors:
+        assert len(read.errors) == 1 and read.payloads[-1] == read.errors[0] and read.finishes == []
+        assert TEXT.startswith(read.text)
+        assert all_of_it.startswith(thoughts)
+    else:
+        assert read.text == TEXT and read.finishes == ["stop"] and read.body.count(b"[DONE]") == 1
+        assert thoughts == all_of_it or (again == "another" and after == 5), thoughts
 
 
 def test_what_is_counted_of_a_rescue(faulty: StartFaulty, gateway: StartGateway) -> None:

@@ -49,7 +49,7 @@ pub(super) async fn ask(question: Question, rules: config::Hedge) -> Result<Reac
     };
     let first = Run::new(question.clone(), None, 0, Until::Content);
     let leash = first.leash.clone();
-    let mut first = pin!(first.to_an_end());
+    let mut first = pin!(first.ask());
     tokio::select! {
         biased;
         reached = &mut first => return reached,
@@ -64,7 +64,7 @@ pub(super) async fn ask(question: Question, rules: config::Hedge) -> Result<Reac
     tracing::debug!(upstream = %slow.name, "no content yet: the next entry is asked too");
     let name = slow.name.clone();
     let second = Run::new(question, None, next, Until::Content);
-    let mut second = pin!(second.to_an_end());
+    let mut second = pin!(second.ask());
     let asked = &route.chain[next].attempts;
     let (outcome, lost) = tokio::select! {
         biased;
