@@ -13,6 +13,7 @@ use std::task::{Context, Poll, ready};
 
 use bytes::{BufMut, Bytes, BytesMut};
 use http::StatusCode;
+use serde::de::IgnoredAny;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::attempts::{Question, ask_entry};
@@ -41,6 +42,8 @@ pub(super) struct Rescued {
     transcript: Transcript,
     /// Backends that went on so far.
     legs: usize,
+    /// The endpoints that were cut, by number.
+    spent: Vec<u64>,
     /// Events to hand out.
     ready: VecDeque<Bytes>,
     end: Option<BodyEnd>,
@@ -51,6 +54,8 @@ pub(super) struct Rescued {
 struct Leg {
     body: Box<AnswerBody>,
     turn: Option<Turn>,
+    /// Its endpoint's number.
+    endpoint: u64,
     entry: usize,
     clocks: ResolvedClocks,
     splitter: Splitter,
@@ -100,6 +105,7 @@ impl Rescued {
             state: State::Reading,
             transcript: Transcript::new(dialect),
             legs: 0,
+            spent: Vec::new(),
             ready: VecDeque::new(),
             end: None,
             handover: None,
@@ -192,6 +198,23 @@ impl Rescued {
         }
     }
 
+    /// What came without its blank line, if it is whole: where there is no framing, a cut looks like an end.
+    fn last_event(&mut self) -> Taken {
+        let mut last = None;
+        // What is too large is not whole.
+        let _ = self.leg.splitter.feed(b"\n\n", &mut |block: Block| {
+            last = last.take().or(Some(block))
+        });
+        let is_whole = |block: &Block| {
+            let frame = block.frame.as_ref();
+            frame.is_some_and(|frame| is_whole(frame.parts().data.as_bytes()))
+        };
+        match last.filter(is_whole) {
+            Some(block) => self.event(block),
+            None => Taken::More,
+        }
+    }
+
     /// One event of the leg, on its way to the caller.
     fn event(&mut self, block: Block) -> Taken {
         let Some(frame) = block.frame else {
@@ -200,6 +223,9 @@ impl Rescued {
         let before = self.leg.watcher.marker();
         self.leg.watcher.feed(frame.as_bytes());
         self.leg.watcher.feed(b"\n");
+        if let Some(turn) = &mut self.leg.turn {
+            turn.first_event();
+        }
         if before < Marker::Failed && self.leg.watcher.marker() == Marker::Failed {
             if self.can_go_on() {
                 return Taken::Spoilt(Reason::NotContinued("it reported an error"));
@@ -258,11 +284,10 @@ impl Rescued {
 
     fn leg_ended(&mut self, end: TransportEnd, reason: Reason) {
         // The last event may lack its blank line.
-        if end != TransportEnd::Cut {
-            self.take(&Bytes::from_static(b"\n\n"));
-            if !matches!(self.state, State::Reading) {
-                return;
-            }
+        if end != TransportEnd::Cut
+            && let Taken::Spoilt(reason) = self.last_event()
+        {
+            return self.cut(reason);
         }
         let verdict = judge(end, &self.leg.watcher);
         if verdict.ending == Ending::Truncated {
@@ -293,7 +318,13 @@ impl Rescued {
             return;
         }
         let text: Arc<str> = self.transcript.text().into();
-        let asking = ask_for_the_rest(self.question.clone(), self.leg.entry, text);
+        self.spent.push(self.leg.endpoint);
+        let asking = ask_for_the_rest(
+            self.question.clone(),
+            self.leg.entry,
+            text,
+            self.spent.clone(),
+        );
         self.state = State::Asking(Box::pin(asking), reason);
     }
 
@@ -334,6 +365,7 @@ impl Leg {
     fn new(mut reached: Reached, dialect: Dialect, sequel: Option<Sequel>) -> Self {
         Self {
             turn: reached.turn.take(),
+            endpoint: reached.asked.endpoint.number,
             entry: reached.entry,
             clocks: reached.clocks,
             body: reached.asked.answer.body,
@@ -363,13 +395,23 @@ impl Leg {
     }
 }
 
+/// Whether the data of an event is all there: every dialect that can be continued writes JSON, and a word at the end.
+fn is_whole(data: &[u8]) -> bool {
+    data.trim_ascii() == b"[DONE]" || serde_json::from_slice::<IgnoredAny>(data).is_ok()
+}
+
 fn event_of(name: Option<&str>, data: &[u8]) -> Option<Frame> {
     Frame::new(name, &String::from_utf8_lossy(data), None).ok()
 }
 
 /// Asks the entries behind `entry`, or the same one where there is no other, for the rest of an answer of which
-/// `text` was delivered.
-async fn ask_for_the_rest(question: Question, entry: usize, text: Arc<str>) -> Option<Next> {
+/// `text` was delivered; rather not the endpoints that are `spent`.
+async fn ask_for_the_rest(
+    question: Question,
+    entry: usize,
+    text: Arc<str>,
+    spent: Vec<u64>,
+) -> Option<Next> {
     let targets = &question.route.config.to;
     let behind = (entry + 1..targets.len()).filter(|&index| !targets[index].larger);
     let mut candidates: Vec<usize> = behind.collect();
@@ -385,12 +427,12 @@ async fn ask_for_the_rest(question: Question, entry: usize, text: Arc<str>) -> O
                 .is_some_and(|body| prefilled(question.dialect, body, &text, how).is_some());
         if takes {
             let begun = question.continued(text.clone());
-            if let Some(reached) = good(ask_entry(begun, index).await) {
+            if let Some(reached) = good(ask_entry(begun, index, spent.clone()).await) {
                 let prefilled = true;
                 return Some(Next { reached, prefilled });
             }
         }
-        if let Some(reached) = good(ask_entry(question.clone(), index).await) {
+        if let Some(reached) = good(ask_entry(question.clone(), index, spent.clone()).await) {
             let prefilled = false;
             return Some(Next { reached, prefilled });
         }

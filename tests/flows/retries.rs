@@ -314,8 +314,9 @@ async fn a_long_request_that_is_kept_arrives_whole_each_time() {
 async fn another_endpoint_is_asked_rather_than_the_one_that_failed() {
     let bad = Script::failing(503).await;
     let good = Script::saying(wire::json(200, "{}")).await;
+    let keys = "eject = false\nretry_budget = { percent = 100, least = 100 }";
     let gateway = Gateway::start(&chain(
-        &[(&[bad.backend.url(), good.backend.url()], "eject = false")],
+        &[(&[bad.backend.url(), good.backend.url()], keys)],
         "retry = { times = 1, pause = \"4s\" }",
     ))
     .await;
