@@ -31,7 +31,7 @@ mod usage;
 mod watcher;
 
 pub use ending::{ClientEnd, Ending, TransportEnd, Verdict, judge};
-pub use failure::{Failure, error_event, heartbeat, is_error_answer, refusal};
+pub use failure::{Failure, error_event, error_message, heartbeat, is_error_answer, refusal};
 pub use marker::Marker;
 pub use recognise::{BodyKind, body_kind, model_in_path, recognise};
 pub use request::{BodyFault, Facts, Model, read_request, rename_model};

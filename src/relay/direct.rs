@@ -268,6 +268,9 @@ impl Direct {
         match arrival {
             Arrival::Stream(mut reached) => {
                 self.record.move_to(&mut reached);
+                if let Some(limit) = reached.clocks.first_event {
+                    self.clock.limit_first_event(reached.began, limit);
+                }
                 let idle = reached.clocks.idle;
                 let incoming = Incoming::of(*reached);
                 self.clock

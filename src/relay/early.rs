@@ -16,6 +16,7 @@ use super::record::Record;
 use super::refusal::Refusal;
 use super::source::{Arrival, Awaited, Source};
 use super::told::Told;
+use super::unfit;
 use crate::config::ResolvedClocks;
 use crate::dialect::{BodyKind, body_kind};
 
@@ -40,12 +41,13 @@ pub(super) fn answer(
         told.announce(&mut headers);
     }
     record.status = Some(StatusCode::OK);
-    // Until the upstream's head has come, its own clocks measure it.
+    // Until an upstream's head has come, the attempts measure it.
     let waiting = ResolvedClocks {
         idle: None,
+        first_event: None,
         ..*clocks
     };
-    let awaited: Awaited = Box::pin(async move { arrival(asking.await) });
+    let awaited: Awaited = Box::pin(async move { arrival(asking.await).await });
     let body = Body::relayed(
         &context,
         &waiting,
@@ -58,9 +60,9 @@ pub(super) fn answer(
     response
 }
 
-fn arrival(outcome: Result<Reached, Refusal>) -> Arrival {
+async fn arrival(outcome: Result<Reached, Refusal>) -> Arrival {
     match outcome {
-        Ok(reached) => {
+        Ok(mut reached) => {
             let head = &reached.asked.answer.head;
             if head.status == StatusCode::OK && body_kind(&head.headers) == BodyKind::Sse {
                 return Arrival::Stream(Box::new(reached));
@@ -68,10 +70,7 @@ fn arrival(outcome: Result<Reached, Refusal>) -> Arrival {
             Arrival::Unfit {
                 status: head.status.as_u16(),
                 code: "upstream_refused",
-                message: format!(
-                    "the upstream answered {} instead of an event stream",
-                    head.status
-                ),
+                message: unfit::told(&mut reached.asked.answer).await,
                 detail: None,
                 trail: reached.trail,
             }

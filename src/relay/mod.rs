@@ -37,6 +37,7 @@ mod tail;
 mod told;
 mod topic;
 mod tunnel;
+mod unfit;
 mod upload;
 mod watch;
 

@@ -1,7 +1,7 @@
 //! What became of one request: one line in the access log and one count in each metric, written when
 //! the record is dropped, so that no way out can forget it.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use http::{HeaderValue, Method, StatusCode, Version};
@@ -44,6 +44,9 @@ impl Outcome {
     }
 }
 
+/// The entry of a route's chain that has answered, and its endpoint: known later than the request for a kept answer.
+pub(super) type Answerer = Mutex<Option<(usize, Arc<str>)>>;
+
 /// The record of one request, from its head's arrival to the last byte of its answer.
 pub struct Record {
     metrics: Arc<Metrics>,
@@ -65,6 +68,8 @@ pub struct Record {
     pub endpoint: Option<Arc<str>>,
     /// What was tried before it, or in vain.
     pub trail: Trail,
+    /// Who has answered, where that is another's to say.
+    pub(super) answerer: Option<Arc<Answerer>>,
     /// What its answer took, as far as its dialect tells.
     pub(super) usage: Usage,
     /// Tokens of the answer from backends that did not end it: all of them, and those that the last one does not
@@ -140,6 +145,7 @@ impl Record {
             trail: Trail::default(),
             attempted: tokio::time::Instant::now(),
             turn: None,
+            answerer: None,
             usage: Usage::default(),
             handed_over: (0, 0),
             model: None,
@@ -295,14 +301,19 @@ impl Record {
 
     /// What was tried, where that was more than one attempt.
     pub(super) fn attempts(&self) -> Option<String> {
-        if self.trail.is_empty() {
-            return None;
+        let answered = self.endpoint.as_ref().and_then(|_| self.upstream());
+        self.trail.told(answered)
+    }
+
+    fn learn_answerer(&mut self) {
+        let Some(answerer) = self.answerer.take() else {
+            return;
+        };
+        let known = answerer.lock().unwrap_or_else(PoisonError::into_inner);
+        if let (Some((index, endpoint)), Some((_, entry))) = (&*known, &mut self.entry) {
+            *entry = *index;
+            self.endpoint = Some(endpoint.clone());
         }
-        let answered = self.endpoint.as_ref().and_then(|_| self.entry());
-        Some(match answered {
-            Some(entry) => format!("{},{}:answered", self.trail, entry.upstream.name),
-            None => self.trail.to_string(),
-        })
     }
 
     /// What the end says about the endpoint: nothing where a client left, or was too slow.
@@ -373,6 +384,7 @@ impl Drop for Record {
             self.outcome = Outcome::Stalled;
         }
         self.socket.set_idle();
+        self.learn_answerer();
         self.judge();
         self.count();
         if self.access_log {

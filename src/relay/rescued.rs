@@ -84,6 +84,8 @@ enum Taken {
     More,
     /// The leg is of no more use.
     Spoilt(Reason),
+    /// Nor would another one be: it is not the answer that was begun.
+    Differs,
 }
 
 impl std::fmt::Debug for Rescued {
@@ -159,7 +161,7 @@ impl Rescued {
             Poll::Ready(piece) => piece,
             Poll::Pending => {
                 let limit = ready!(self.leg.poll_silence(cx));
-                self.cut(limit);
+                self.leg_ended(TransportEnd::Cut, limit);
                 return Poll::Ready(());
             }
         };
@@ -187,8 +189,8 @@ impl Rescued {
             .splitter
             .feed(data, &mut |block: Block| blocks.push(block));
         for block in blocks {
-            if let Taken::Spoilt(reason) = self.event(block) {
-                return self.cut(reason);
+            if !self.take_event(block) {
+                return;
             }
         }
         if fed.is_err() {
@@ -198,20 +200,32 @@ impl Rescued {
         }
     }
 
-    /// What came without its blank line, if it is whole: where there is no framing, a cut looks like an end.
-    fn last_event(&mut self) -> Taken {
+    /// Whether the leg may go on behind this event.
+    fn take_event(&mut self, block: Block) -> bool {
+        match self.event(block) {
+            Taken::More => return true,
+            Taken::Spoilt(reason) => self.cut(reason),
+            Taken::Differs => {
+                // Two models seldom say the same: that is no illness.
+                self.leg.turn = None;
+                let words = "another backend's answer is not the one that was begun";
+                self.give_up(Reason::NotContinued(words));
+            }
+        }
+        false
+    }
+
+    /// Takes the last event where it lacks its blank line. Half of one is none: who goes on says it whole.
+    fn take_last(&mut self) {
         let mut last = None;
-        // What is too large is not whole.
-        let _ = self.leg.splitter.feed(b"\n\n", &mut |block: Block| {
-            last = last.take().or(Some(block))
-        });
-        let is_whole = |block: &Block| {
-            let frame = block.frame.as_ref();
-            frame.is_some_and(|frame| is_whole(frame.parts().data.as_bytes()))
-        };
-        match last.filter(is_whole) {
-            Some(block) => self.event(block),
-            None => Taken::More,
+        let fed = self
+            .leg
+            .splitter
+            .feed(b"\n\n", &mut |block: Block| last = Some(block));
+        if let Some(block) = last.filter(is_whole)
+            && fed.is_ok()
+        {
+            self.take_event(block);
         }
     }
 
@@ -223,9 +237,6 @@ impl Rescued {
         let before = self.leg.watcher.marker();
         self.leg.watcher.feed(frame.as_bytes());
         self.leg.watcher.feed(b"\n");
-        if let Some(turn) = &mut self.leg.turn {
-            turn.first_event();
-        }
         if before < Marker::Failed && self.leg.watcher.marker() == Marker::Failed {
             if self.can_go_on() {
                 return Taken::Spoilt(Reason::NotContinued("it reported an error"));
@@ -233,6 +244,9 @@ impl Rescued {
             // Nobody can help: the backend's own words are the most honest ones.
             self.hand_out(&frame, block.id.as_deref());
             return Taken::More;
+        }
+        if let Some(turn) = &mut self.leg.turn {
+            turn.first_event();
         }
         let parts = frame.parts();
         let passed = match &mut self.leg.sequel {
@@ -242,11 +256,7 @@ impl Rescued {
         let name = parts.event.as_deref();
         let instead = match passed {
             Passed::Drop => return Taken::More,
-            Passed::Differs => {
-                return Taken::Spoilt(Reason::NotContinued(
-                    "another backend's answer is not the one that was begun",
-                ));
-            }
+            Passed::Differs => return Taken::Differs,
             Passed::Keep => None,
             Passed::Instead(data) => event_of(name, &data),
             Passed::Behind {
@@ -283,11 +293,11 @@ impl Rescued {
     }
 
     fn leg_ended(&mut self, end: TransportEnd, reason: Reason) {
-        // The last event may lack its blank line.
-        if end != TransportEnd::Cut
-            && let Taken::Spoilt(reason) = self.last_event()
-        {
-            return self.cut(reason);
+        if end != TransportEnd::Cut {
+            self.take_last();
+            if !matches!(self.state, State::Reading) {
+                return;
+            }
         }
         let verdict = judge(end, &self.leg.watcher);
         if verdict.ending == Ending::Truncated {
@@ -312,19 +322,14 @@ impl Rescued {
     /// The leg is of no more use: somebody else goes on, or nobody can.
     fn cut(&mut self, reason: Reason) {
         self.leg.judge(false);
-        let differs = matches!(reason, Reason::NotContinued(_)) && self.leg.sequel.is_some();
-        if differs || !self.can_go_on() {
+        if !self.can_go_on() {
             self.give_up(reason);
             return;
         }
         let text: Arc<str> = self.transcript.text().into();
         self.spent.push(self.leg.endpoint);
-        let asking = ask_for_the_rest(
-            self.question.clone(),
-            self.leg.entry,
-            text,
-            self.spent.clone(),
-        );
+        let place = (self.leg.entry, self.spent.clone());
+        let asking = ask_for_the_rest(self.question.clone(), place, text);
         self.state = State::Asking(Box::pin(asking), reason);
     }
 
@@ -395,9 +400,13 @@ impl Leg {
     }
 }
 
-/// Whether the data of an event is all there: every dialect that can be continued writes JSON, and a word at the end.
-fn is_whole(data: &[u8]) -> bool {
-    data.trim_ascii() == b"[DONE]" || serde_json::from_slice::<IgnoredAny>(data).is_ok()
+/// Whether an event without its end says all it was to say: its data is a document, or the last word.
+fn is_whole(block: &Block) -> bool {
+    let Some(frame) = &block.frame else {
+        return false;
+    };
+    let data = frame.parts().data;
+    data.trim() == "[DONE]" || serde_json::from_str::<IgnoredAny>(&data).is_ok()
 }
 
 fn event_of(name: Option<&str>, data: &[u8]) -> Option<Frame> {
@@ -408,9 +417,8 @@ fn event_of(name: Option<&str>, data: &[u8]) -> Option<Frame> {
 /// `text` was delivered; rather not the endpoints that are `spent`.
 async fn ask_for_the_rest(
     question: Question,
-    entry: usize,
+    (entry, spent): (usize, Vec<u64>),
     text: Arc<str>,
-    spent: Vec<u64>,
 ) -> Option<Next> {
     let targets = &question.route.config.to;
     let behind = (entry + 1..targets.len()).filter(|&index| !targets[index].larger);

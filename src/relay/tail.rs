@@ -59,6 +59,8 @@ pub(super) struct Tail {
     pub(super) turn: Option<Turn>,
     /// What was tried for it.
     pub(super) trail: Trail,
+    /// The entry of the chain, and the endpoint, that went on with it.
+    pub(super) answerer: Option<(usize, Arc<str>)>,
 }
 
 impl Tail {
@@ -72,6 +74,7 @@ impl Tail {
             events: 0,
             turn: None,
             trail: Trail::default(),
+            answerer: None,
         }
     }
 
@@ -96,6 +99,7 @@ impl Tail {
             };
             if let Some(handover) = body.handover() {
                 self.trail.note(&handover.from, handover.word);
+                self.answerer = Some((handover.entry, handover.endpoint));
             }
             match piece {
                 Some(Ok(Piece::Data(data))) => {

@@ -40,6 +40,16 @@ async fn until_it_is(gateway: &Gateway, url: &str, standing: &str) {
     within(&what, looking).await;
 }
 
+/// Waits until no request is with the endpoint: how the last one ended is known to the gateway then.
+async fn settled(gateway: &Gateway, url: &str) {
+    within("the endpoint to be left", async {
+        while seen(gateway, url).await["in_flight"] != 0 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+}
+
 /// A backend whose answers have the status in the number, which it also counts.
 async fn of_status(status: Arc<AtomicU16>) -> Backend {
     Backend::playing(move |mut peer| {
@@ -123,6 +133,7 @@ async fn a_share_of_failures_is_enough() {
     let gateway = Gateway::start(&chain(&[(&urls, keys)], "")).await;
     for _ in 0..60 {
         gateway.fetch(&Ask::get("/plain")).await;
+        settled(&gateway, &urls[0]).await;
     }
     assert_eq!(bad.requests().len(), 10, "five of the first ten");
 }
@@ -209,6 +220,7 @@ async fn answers_that_are_cut_count_as_failures() {
         for asked in 0.. {
             assert!(asked < 100, "{route}: never left out");
             gateway.fetch(&CHAT.ask()).await;
+            settled(&gateway, &urls[0]).await;
             if seen(&gateway, &urls[0]).await["standing"] == "out" {
                 break;
             }
@@ -264,6 +276,7 @@ async fn callers_who_leave_say_nothing_of_the_endpoint() {
                 }
                 script.is_left(count).await;
             }
+            settled(&gateway, &urls[0]).await;
             let shown = seen(&gateway, &urls[0]).await;
             assert_eq!(shown["failures_in_row"], 0, "{route}: {shown}");
             assert_eq!(

@@ -185,7 +185,8 @@ async fn the_entry_beside_the_one_that_is_asked_is_the_next_behind_it() {
             (&[second.backend.url()], ""),
             (&[third.backend.url()], ""),
         ],
-        ALL,
+        // So late that the first has failed long before.
+        "hedge = \"1s\"\nhedge_percent = 100\nretry = false",
     ))
     .await;
     let answer = gateway.fetch(&CHAT.ask()).await;
