@@ -68,7 +68,9 @@ async fn each_in_turn_is_exactly_by_weight() {
 #[tokio::test]
 async fn each_in_turn_is_by_weight_for_many_at_once() {
     let scripts = three().await;
-    let gateway = Gateway::start(&weighted(&urls(&scripts), "")).await;
+    let source = weighted(&urls(&scripts), "");
+    let gateway =
+        Gateway::start_changed(&source, &[], |config| config.server.workers = Some(3)).await;
     let mut asking = JoinSet::new();
     for _ in 0..8 {
         let address = gateway.address;

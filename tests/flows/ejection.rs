@@ -159,7 +159,10 @@ async fn few_try_whether_it_is_well_again() {
             "eject = {{ after = 3, percent = 0, pause = \"150ms\", longest = \"150ms\"{probes} }}"
         );
         let urls = [bad.url(), good.backend.url()];
-        let gateway = Gateway::start(&chain(&[(&urls, &keys)], "")).await;
+        let gateway = Gateway::start_changed(&chain(&[(&urls, &keys)], ""), &[], |config| {
+            config.server.workers = Some(3);
+        })
+        .await;
         while seen(&gateway, &urls[0]).await["standing"] == "in" {
             gateway.fetch(&CHAT.ask()).await;
         }
@@ -444,4 +447,44 @@ async fn what_checks_find_down_is_not_asked() {
         assert_eq!(gateway.fetch(&CHAT.ask()).await.status(), 200);
     }
     assert_eq!((chats(&first), chats(&second)), (5, 15));
+}
+
+#[tokio::test]
+async fn where_checks_find_all_down_the_next_entry_is_asked_and_else_they_are() {
+    let down = of_status(Arc::new(AtomicU16::new(500))).await;
+    let second = Script::saying(wire::json(200, "{}")).await;
+    let asked = || {
+        let requests = down.requests();
+        let chat =
+            |request: &&crate::support::backend::Request| request.head.target() == CHAT.target;
+        requests.iter().filter(chat).count()
+    };
+    let only_first = |config: &mut Config| {
+        often(config);
+        if let Some(second) = config.upstreams.get_mut("second") {
+            Arc::make_mut(second).check = None;
+        }
+    };
+    let urls = [down.url()];
+    let chained = chain(
+        &[(&urls, ""), (&[second.backend.url()], "")],
+        "retry = false",
+    );
+    for (source, count, status) in [
+        (chained, 0, 200),
+        (chain(&[(&urls, "")], "retry = false"), 5, 500),
+    ] {
+        let gateway = Gateway::start_changed(&source, &[], only_first).await;
+        within("the check to fail", async {
+            while seen(&gateway, &urls[0]).await["checked"] != false {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
+        for _ in 0..5 {
+            assert_eq!(gateway.fetch(&CHAT.ask()).await.status(), status);
+        }
+        assert_eq!(asked(), count);
+    }
+    assert_eq!(second.count(), 5);
 }

@@ -15,6 +15,7 @@ mod feed_sources;
 mod feeds;
 mod fields;
 mod generations;
+mod handovers;
 mod heartbeat;
 mod hedging;
 mod http2_upstreams;
