@@ -42,6 +42,8 @@ pub(super) struct Rescued {
     transcript: Transcript,
     /// Backends that went on so far.
     legs: usize,
+    /// The endpoints that were cut, by number.
+    spent: Vec<u64>,
     /// Events to hand out.
     ready: VecDeque<Bytes>,
     end: Option<BodyEnd>,
@@ -52,6 +54,8 @@ pub(super) struct Rescued {
 struct Leg {
     body: Box<AnswerBody>,
     turn: Option<Turn>,
+    /// Its endpoint's number.
+    endpoint: u64,
     entry: usize,
     clocks: ResolvedClocks,
     splitter: Splitter,
@@ -103,6 +107,7 @@ impl Rescued {
             state: State::Reading,
             transcript: Transcript::new(dialect),
             legs: 0,
+            spent: Vec::new(),
             ready: VecDeque::new(),
             end: None,
             handover: None,
@@ -322,7 +327,9 @@ impl Rescued {
             return;
         }
         let text: Arc<str> = self.transcript.text().into();
-        let asking = ask_for_the_rest(self.question.clone(), self.leg.entry, text);
+        self.spent.push(self.leg.endpoint);
+        let place = (self.leg.entry, self.spent.clone());
+        let asking = ask_for_the_rest(self.question.clone(), place, text);
         self.state = State::Asking(Box::pin(asking), reason);
     }
 
@@ -363,6 +370,7 @@ impl Leg {
     fn new(mut reached: Reached, dialect: Dialect, sequel: Option<Sequel>) -> Self {
         Self {
             turn: reached.turn.take(),
+            endpoint: reached.asked.endpoint.number,
             entry: reached.entry,
             clocks: reached.clocks,
             body: reached.asked.answer.body,
@@ -406,8 +414,12 @@ fn event_of(name: Option<&str>, data: &[u8]) -> Option<Frame> {
 }
 
 /// Asks the entries behind `entry`, or the same one where there is no other, for the rest of an answer of which
-/// `text` was delivered.
-async fn ask_for_the_rest(question: Question, entry: usize, text: Arc<str>) -> Option<Next> {
+/// `text` was delivered; rather not the endpoints that are `spent`.
+async fn ask_for_the_rest(
+    question: Question,
+    (entry, spent): (usize, Vec<u64>),
+    text: Arc<str>,
+) -> Option<Next> {
     let targets = &question.route.config.to;
     let behind = (entry + 1..targets.len()).filter(|&index| !targets[index].larger);
     let mut candidates: Vec<usize> = behind.collect();
@@ -423,12 +435,12 @@ async fn ask_for_the_rest(question: Question, entry: usize, text: Arc<str>) -> O
                 .is_some_and(|body| prefilled(question.dialect, body, &text, how).is_some());
         if takes {
             let begun = question.continued(text.clone());
-            if let Some(reached) = good(ask_entry(begun, index).await) {
+            if let Some(reached) = good(ask_entry(begun, index, spent.clone()).await) {
                 let prefilled = true;
                 return Some(Next { reached, prefilled });
             }
         }
-        if let Some(reached) = good(ask_entry(question.clone(), index).await) {
+        if let Some(reached) = good(ask_entry(question.clone(), index, spent.clone()).await) {
             let prefilled = false;
             return Some(Next { reached, prefilled });
         }
