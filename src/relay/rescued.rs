@@ -216,7 +216,7 @@ impl Rescued {
         let fed = self
             .leg
             .splitter
-            .feed(b"\n\n", &mut |block: Block| last = Some(block));
+            .finish(&mut |block: Block| last = Some(block));
         if let Some(block) = last.filter(is_whole)
             && fed.is_ok()
         {
@@ -285,28 +285,6 @@ impl Rescued {
         event.put_slice(frame.as_bytes());
         event.put_u8(b'\n');
         self.ready.push_back(event.freeze());
-    }
-
-    /// The last event may lack its blank line. It is whole if it ends the answer; else it may be half of one.
-    fn take_last(&mut self) {
-        let mut blocks = Vec::new();
-        let finished = self
-            .leg
-            .splitter
-            .finish(&mut |block: Block| blocks.push(block));
-        let mut ahead = self.leg.watcher.clone();
-        for frame in blocks.iter().filter_map(|block| block.frame.as_ref()) {
-            ahead.feed(frame.as_bytes());
-            ahead.feed(b"\n");
-        }
-        if finished.is_err() || ahead.marker() == Marker::None {
-            return;
-        }
-        for block in blocks {
-            if let Taken::Spoilt(reason) = self.event(block) {
-                return self.cut(reason);
-            }
-        }
     }
 
     fn leg_ended(&mut self, end: TransportEnd, reason: Reason) {

@@ -18,6 +18,7 @@ mod kept;
 mod ordinary;
 mod refusals;
 mod resumed;
+mod rolling;
 mod routing;
 mod streams;
 mod tokens;
