@@ -61,7 +61,7 @@ fn toml(backends: &[Backend]) -> String {
         toml += &format!(
             "[upstreams.{name}]\nurl = \"{}\"\nprefill = \"{prefill}\"\n\
              retry_budget = {{ percent = 50, least = 50 }}\n\
-             eject = {{ after = 8, percent = 80, pause = \"40ms\", longest = \"200ms\" }}\n\
+             eject = {{ after = 12, percent = 90, pause = \"40ms\", longest = \"200ms\" }}\n\
              clocks = {{ connect = \"2s\", first_byte = \"250ms\", first_event = \"300ms\", idle = \"300ms\" }}\n",
             backend.url()
         );
