@@ -110,6 +110,12 @@ impl Group {
         self.choose(&self.all(), wish, now, true)
     }
 
+    /// Whether any endpoint can be asked by a request that could go elsewhere.
+    pub fn has_able(&self) -> bool {
+        let now = Instant::now();
+        (0..self.members.len()).any(|index| self.can_be_asked(index, now))
+    }
+
     /// Asks `endpoint` once. `upload` stays with the caller while it was not used.
     ///
     /// # Errors

@@ -24,7 +24,7 @@ fn a_report_names_every_endpoint_with_its_weight() {
     second["weight"] = json!(3);
     second["checked"] = json!(false);
     let expected = json!({
-        "name": "model", "balance": "round-robin", "endpoints": [usual, second], "retries_left": null,
+        "name": "model", "balance": "round-robin", "endpoints": [usual, second], "retries_left": 3,
     });
     assert_eq!(reported(&group), expected);
 }

@@ -31,7 +31,7 @@ impl Visit for Looks {
 
 impl Subscriber for Failing {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        *metadata.level() == Level::WARN && metadata.target().starts_with("deltaway::upstream")
+        *metadata.level() == Level::WARN && metadata.target().starts_with("deltaway::relay::attempts")
     }
 
     fn new_span(&self, _: &Attributes<'_>) -> Id {

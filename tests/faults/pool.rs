@@ -72,8 +72,22 @@ async fn a_connection_closed_under_the_request_costs_the_client_nothing() {
     }
 }
 
+/// A route's own `retry`, and how many requests its default adds to one that fails each time.
+const RETRIES: [(&str, usize); 2] = [("retry = false", 0), ("", 2)];
+
 #[tokio::test]
-async fn a_request_is_sent_again_only_once() {
+async fn a_request_is_sent_again_only_once_for_a_connection_that_closed_under_it() {
+    for (route, retries) in RETRIES {
+        let (backend, count) = closing_without_a_word().await;
+        let gateway = gateway(&backend, route).await;
+        assert_eq!(gateway.fetch(&Ask::get("/x")).await.status(), 200);
+        assert_eq!(gateway.fetch(&Ask::get("/x")).await.status(), 502);
+        assert_eq!(count.load(Ordering::SeqCst), 2 + retries, "{route}");
+    }
+}
+
+/// Answers its very first request; each further one is counted, and costs it its connection.
+async fn closing_without_a_word() -> (Backend, Arc<AtomicUsize>) {
     let count = Arc::new(AtomicUsize::new(0));
     let seen = count.clone();
     let backend = Backend::playing(move |mut peer| {
@@ -88,10 +102,7 @@ async fn a_request_is_sent_again_only_once() {
         }
     })
     .await;
-    let gateway = gateway(&backend, "").await;
-    assert_eq!(gateway.fetch(&Ask::get("/x")).await.status(), 200);
-    assert_eq!(gateway.fetch(&Ask::get("/x")).await.status(), 502);
-    assert_eq!(count.load(Ordering::SeqCst), 2);
+    (backend, count)
 }
 
 #[tokio::test]
@@ -116,20 +127,22 @@ async fn a_fresh_connection_that_closes_is_not_tried_again() {
 }
 
 #[tokio::test]
-async fn an_answer_that_began_is_never_asked_for_again() {
-    let backend = Backend::playing(|mut peer| async move {
-        if peer.number == 0 {
+async fn an_answer_that_began_is_asked_for_again_only_as_a_retry() {
+    for (route, retries) in RETRIES {
+        let backend = Backend::playing(|mut peer| async move {
+            if peer.number == 0 {
+                peer.request().await;
+                peer.send(wire::json(200, GOOD)).await;
+            }
             peer.request().await;
-            peer.send(wire::json(200, GOOD)).await;
-        }
-        peer.request().await;
-        peer.send(b"HTTP/1.1 20").await;
-    })
-    .await;
-    let gateway = gateway(&backend, "").await;
-    assert_eq!(gateway.fetch(&CHAT.ask()).await.status(), 200);
-    assert_eq!(gateway.fetch(&CHAT.ask()).await.status(), 502);
-    assert_eq!(backend.requests().len(), 2);
+            peer.send(b"HTTP/1.1 20").await;
+        })
+        .await;
+        let gateway = gateway(&backend, route).await;
+        assert_eq!(gateway.fetch(&CHAT.ask()).await.status(), 200);
+        assert_eq!(gateway.fetch(&CHAT.ask()).await.status(), 502);
+        assert_eq!(backend.requests().len(), 2 + retries, "{route}");
+    }
 }
 
 #[tokio::test]

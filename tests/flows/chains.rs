@@ -78,24 +78,91 @@ async fn the_next_entry_is_asked_for_its_own_model_with_its_own_credentials() {
     assert_eq!(request.head.target(), "/base/v1/chat/completions");
 }
 
-#[tokio::test]
-async fn an_entry_that_answered_is_final_whatever_it_said() {
-    let first = Backend::answering(wire::json(503, "{\"busy\":1}")).await;
-    let second = Backend::answering(wire::json(200, "{}")).await;
-    let gateway = Gateway::start(&format!(
+/// A chain of two, with `route` among its keys.
+async fn chain(first: &Backend, second: &Backend, route: &str) -> Gateway {
+    Gateway::start(&format!(
         "{SERVER}[upstreams.first]\nurl = \"{}\"\n[upstreams.second]\nurl = \"{}\"\n\
-         {ALL}to = [\"first\", \"second\"]\n",
+         {ALL}to = [\"first\", \"second\"]\n{route}\n",
         first.url(),
         second.url()
     ))
-    .await;
-    let answer = gateway.fetch(&CHAT.ask().field("X-Own: 1")).await;
-    assert_eq!(first.requests()[0].head.get("x-own"), Some("1"));
+    .await
+}
+
+/// Asks a chain whose first entry answers with `status`: the status that came, and how often each was asked.
+async fn asked(status: u16, route: &str, ask: &Ask) -> (u16, usize, usize) {
+    let first = Backend::answering(wire::json(status, "{\"no\":1}")).await;
+    let second = Backend::answering(wire::json(200, "{\"yes\":1}")).await;
+    let gateway = chain(&first, &second, route).await;
+    let answer = gateway.fetch(&ask.clone().field("X-Own: 1")).await;
+    let whole = if answer.status() == status {
+        "{\"no\":1}"
+    } else {
+        "{\"yes\":1}"
+    };
+    assert_eq!(answer.text(), whole);
+    let (first, second) = (first.requests(), second.requests());
+    for request in first.iter().chain(&second) {
+        assert_eq!(request.head.get("x-own"), Some("1"));
+    }
+    (answer.status(), first.len(), second.len())
+}
+
+#[tokio::test]
+async fn an_entry_that_cannot_serve_is_asked_again_and_then_the_next() {
+    let chat = CHAT.ask();
+    for (status, times) in [(503, 3), (500, 3), (429, 3), (401, 1)] {
+        assert_eq!(asked(status, "", &chat).await, (200, times, 1), "{status}");
+        let once = asked(status, "retry = false", &chat).await;
+        assert_eq!(once, (200, 1, 1), "{status}");
+    }
+    // It is the request that is at fault, or the route that says so.
+    assert_eq!(asked(400, "", &chat).await, (400, 1, 0));
+    let route = "failures = { overloaded = \"give-up\" }";
+    assert_eq!(asked(503, route, &chat).await, (503, 1, 0));
+}
+
+#[tokio::test]
+async fn an_ordinary_answer_is_asked_for_elsewhere_but_never_again_of_the_same() {
+    let get = Ask::get("/x");
+    assert_eq!(asked(503, "", &get).await, (200, 1, 1));
+    assert_eq!(asked(500, "", &get).await, (200, 1, 1));
+    assert_eq!(asked(404, "", &get).await, (404, 1, 0));
+    // An order may not be placed twice.
+    let order = Ask::post("/orders", "{\"order\":1}");
+    assert_eq!(asked(503, "", &order).await, (503, 1, 0));
+
+    let first = Backend::answering(wire::json(503, "{\"no\":1}")).await;
+    let second = Backend::answering(wire::json(200, "{\"yes\":1}")).await;
+    let endpoints = |urls: &[String]| {
+        format!("{SERVER}[upstreams.model]\nendpoints = {urls:?}\n{ALL}to = \"model\"\n")
+    };
+    let gateway = Gateway::start(&endpoints(&[first.url(), second.url()])).await;
+    for n in 1..=4 {
+        assert_eq!(gateway.fetch(&get).await.status(), 200);
+        assert_eq!(second.requests().len(), n);
+    }
+    assert_eq!(first.requests().len(), 2, "it is its turn every other time");
+    let gateway = Gateway::start(&endpoints(&[first.url()])).await;
+    let answer = gateway.fetch(&get).await;
     assert_eq!(
         (answer.status(), answer.text().as_str()),
-        (503, "{\"busy\":1}")
+        (503, "{\"no\":1}")
     );
-    assert_eq!(second.connections(), 0);
+    assert_eq!(first.requests().len(), 3);
+}
+
+#[tokio::test]
+async fn where_all_fail_the_last_ones_own_answer_is_the_callers() {
+    let first = Backend::answering(wire::json(500, "{\"first\":1}")).await;
+    let second = Backend::answering(wire::json(429, "{\"second\":1}")).await;
+    let gateway = chain(&first, &second, "retry = { pause = \"1ms\" }").await;
+    let answer = gateway.fetch(&CHAT.ask()).await;
+    assert_eq!(
+        (answer.status(), answer.text().as_str()),
+        (429, "{\"second\":1}")
+    );
+    assert_eq!((first.requests().len(), second.requests().len()), (3, 3));
 }
 
 #[tokio::test]

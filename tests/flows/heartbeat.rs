@@ -7,6 +7,8 @@ use crate::support::{Ask, Backend, Client, Ended, Gateway, Peer, gateway, wire};
 
 const BEAT: &str = ":\n\n";
 const FAST: &str = "heartbeat = \"50ms\"";
+/// An early head and what comes of the one attempt behind it.
+const EARLY: &str = "heartbeat = \"off\"\nearly_head = \"50ms\"\nretry = false";
 
 /// Long enough for several heartbeats, were there any.
 const SEVERAL: Duration = Duration::from_millis(400);
@@ -201,7 +203,7 @@ async fn the_head_is_answered_early_and_heartbeats_bridge_a_long_thought() {
 #[tokio::test]
 async fn a_refusal_after_an_early_head_comes_as_an_error_of_the_dialect() {
     let backend = Backend::listen().await;
-    let gateway = gateway(&backend, "heartbeat = \"off\"\nearly_head = \"50ms\"").await;
+    let gateway = gateway(&backend, EARLY).await;
     let mut client = gateway.asking(&CHAT.ask()).await;
     let (mut peer, _) = backend.request().await;
     assert_eq!(client.head().await.status(), 200);
@@ -254,7 +256,7 @@ async fn whatever_cannot_keep_the_promise_of_an_early_head_comes_as_an_error() {
     ];
     for answer in answers {
         let backend = Backend::listen().await;
-        let gateway = gateway(&backend, "heartbeat = \"off\"\nearly_head = \"50ms\"").await;
+        let gateway = gateway(&backend, EARLY).await;
         let mut client = gateway.asking(&CHAT.ask()).await;
         let (mut peer, _) = backend.request().await;
         let shown = answer.escape_ascii().to_string();

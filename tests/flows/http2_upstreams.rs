@@ -265,3 +265,30 @@ async fn a_websocket_is_refused_where_only_http_2_is_spoken() {
     assert!(answer.text().contains("no_upgrade"), "{}", answer.text());
     assert_eq!(backend.connections(), 0);
 }
+
+#[tokio::test]
+async fn who_asks_for_another_protocol_does_no_harm_to_others() {
+    let mut backend = Http2::taking(100).await;
+    let other = Http2::taking(100).await;
+    let source = toml(&backend.url(), "")
+        .replace("to = \"model\"", "to = [\"model\", \"other\"]")
+        .replace("[routes.all]", "http = \"2\"\n[routes.all]");
+    let second = format!(
+        "[upstreams.other]\nurl = \"{}\"\nhttp = \"2\"\n",
+        other.url()
+    );
+    let gateway = Gateway::start(&(source + &second)).await;
+    let upgrade = Ask::get("/socket")
+        .field("Connection: Upgrade")
+        .field("Upgrade: websocket");
+    for _ in 0..20 {
+        assert_eq!(gateway.fetch(&upgrade).await.status(), 502);
+    }
+    // The first upstream is none the less trusted for it.
+    let ask = PLAIN.ask();
+    let (answer, ()) = tokio::join!(gateway.fetch(&ask), async {
+        backend.next().await.answer("here")
+    });
+    assert_eq!(answer.text(), "here");
+    assert_eq!(other.connections(), 0);
+}

@@ -210,12 +210,15 @@ async fn an_error_of_the_backend_passes_with_its_status_and_retry_after() {
     ];
     let mut whole = wire::head("HTTP/1.1 429 Too Many Requests", &fields);
     whole.extend_from_slice(body.as_bytes());
-    let backend = Backend::answering(whole).await;
-    let gateway = gateway(&backend, "").await;
-    let answer = gateway.fetch(&crate::support::api::CHAT.ask()).await;
-    assert_eq!((answer.status(), answer.text()), (429, body.to_owned()));
-    assert_eq!(answer.head.get("retry-after"), Some("2"));
-    assert_eq!(backend.requests().len(), 1, "sent once");
+    // Either nothing is sent again, or not before a time that is too long to wait for.
+    for route in ["retry = false", "retry = { longest = \"1s\" }"] {
+        let backend = Backend::answering(whole.clone()).await;
+        let gateway = gateway(&backend, route).await;
+        let answer = gateway.fetch(&crate::support::api::CHAT.ask()).await;
+        assert_eq!((answer.status(), answer.text()), (429, body.to_owned()));
+        assert_eq!(answer.head.get("retry-after"), Some("2"));
+        assert_eq!(backend.requests().len(), 1, "sent once");
+    }
 }
 
 #[tokio::test]

@@ -234,7 +234,7 @@ async fn r34_a_claim_is_never_a_pattern() {
 #[tokio::test]
 async fn r35_a_kept_answer_has_an_early_head_too() {
     let backend = Backend::listen().await;
-    let route = "resume = true\nearly_head = \"50ms\"\nheartbeat = \"50ms\"";
+    let route = "resume = true\nearly_head = \"50ms\"\nheartbeat = \"50ms\"\nretry = false";
     let gateway = gateway(&backend, route).await;
     let ask = CHAT.ask();
 

@@ -38,8 +38,9 @@ fn count(backend: &Backend, target: &str) -> usize {
 /// backend may have acted on the first.
 #[tokio::test]
 async fn r07_only_what_may_be_repeated_is_sent_again() {
+    // Without retries: what is sent again here costs none.
     let backend = leaving_used_ones_after(Duration::ZERO).await;
-    let gateway = gateway(&backend, "").await;
+    let gateway = gateway(&backend, "retry = false").await;
     let order = Ask::post("/orders", "{\"order\":1}");
     for (ask, status, times) in [
         (order.clone(), 502, 1),
@@ -56,10 +57,22 @@ async fn r07_only_what_may_be_repeated_is_sent_again() {
 
     // Who took its time may have begun to work, and to bill for it.
     let backend = leaving_used_ones_after(Duration::from_millis(1_200)).await;
-    let gateway = crate::support::gateway(&backend, "").await;
+    let gateway = crate::support::gateway(&backend, "retry = false").await;
     assert_eq!(gateway.fetch(&Ask::get("/warm")).await.status(), 200);
     assert_eq!(gateway.fetch(&CHAT.ask()).await.status(), 502);
     assert_eq!(count(&backend, CHAT.target), 1);
+
+    // That a question may be billed twice is for the route to allow; an order is never placed twice.
+    let gateway = crate::support::gateway(&backend, "").await;
+    for (ask, target, status, times) in [
+        (CHAT.ask(), CHAT.target, 200, 2),
+        (order, "/orders", 502, 1),
+    ] {
+        let before = count(&backend, target);
+        assert_eq!(gateway.fetch(&Ask::get("/warm")).await.status(), 200);
+        assert_eq!(gateway.fetch(&ask).await.status(), status, "{ask:?}");
+        assert_eq!(count(&backend, target) - before, times, "{ask:?}");
+    }
 }
 
 /// 16. Two upstreams with one URL shared their connections, also where they trust different authorities.

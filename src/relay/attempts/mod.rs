@@ -27,9 +27,9 @@ use super::order::clocks_of;
 use super::outgoing::Outgoing;
 use super::plane::Entry;
 use super::refusal::Refusal;
-use crate::config::{ResolvedClocks, Trouble};
+use crate::config::{Dialect, ResolvedClocks, Trouble};
 use crate::dialect::{BodyKind, body_kind, can_be_rescued};
-use crate::upstream::{Ask, Asked, Reason, Turn, Upload, UpstreamFault, Wish};
+use crate::upstream::{Ask, Asked, Group, Reason, Turn, Upload, UpstreamFault, Wish};
 
 /// In place of a limit where there is none: the future is the same, and no larger for it.
 const FOREVER: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
@@ -136,14 +136,17 @@ impl Run {
         let entry = &route.chain[index];
         let clocks = clocks_of(&route, index, self.question.dialect);
         let mut tried = Vec::new();
+        let mut ready = None;
         entry.group.count();
         loop {
-            let wish = Wish {
-                key,
-                tried: &tried,
-                elsewhere: plan.has_next(),
-            };
-            let Some(turn) = entry.group.pick(&wish) else {
+            let picked = ready.take().or_else(|| {
+                entry.group.pick(&Wish {
+                    key,
+                    tried: &tried,
+                    elsewhere: plan.has_next(),
+                })
+            });
+            let Some(turn) = picked else {
                 self.trail.note(&entry.group.name, "ejected");
                 return Ok(match plan.skip() {
                     Step::Move(_) => Entered::Moved,
@@ -172,25 +175,25 @@ impl Run {
             span.record("trouble", bad.trouble.word());
             drop(span);
             tried.push(number);
-            let failed = self.look_at(&bad, entry, &tried);
+            let mut failed = self.look_at(&bad);
             self.note(&bad, &turn, entry);
+            let last = self.last_of(bad, turn, index, clocks);
             if self.leash.is_held() {
                 plan.stay();
             }
-            let mut step = plan.after(&failed, fastrand::f64());
-            let costs = matches!(step, Step::Again(_)) && failed.sent;
-            if costs && entry.group.may_retry() {
-                entry.attempts.retries.inc();
-            } else if costs {
+            ready = untried(&entry.group, key, &tried, plan);
+            failed.untried = ready.is_some();
+            let decided = decide(plan, &failed, &entry.group, fastrand::f64());
+            if decided.refused {
                 entry.attempts.retries_refused.inc();
-                tracing::debug!(upstream = %entry.group.name, "not sent again: the retry budget is used up");
-                step = plan.skip();
             }
-            let last = self.last_of(bad, turn, index, clocks);
-            match step {
+            match decided.step {
                 Step::Again(pause) => {
                     // The answer is closed before its endpoint is left alone.
                     drop(last);
+                    if failed.sent {
+                        entry.attempts.retries.inc();
+                    }
                     if !pause.is_zero() {
                         sleep(pause).await;
                     }
@@ -257,19 +260,15 @@ impl Run {
         })
     }
 
-    fn look_at(&self, bad: &Bad, entry: &Entry, tried: &[u64]) -> Failed {
-        let untried = entry.group.members.len() > tried.len()
-            && entry
-                .group
-                .members
-                .iter()
-                .any(|member| !tried.contains(&member.endpoint.number));
+    fn look_at(&self, bad: &Bad) -> Failed {
         let before = matches!(&bad.what, What::Nothing(reason) if reason.before_request());
+        let answered = matches!(&bad.what, What::Answer(_));
         Failed {
             trouble: bad.trouble,
             rest: bad.rest,
             sent: !before,
-            untried,
+            untried: false,
+            ordinary: answered && self.question.dialect == Dialect::Plain,
         }
     }
 
@@ -362,6 +361,43 @@ impl Run {
         let body = self.question.body();
         stream && body.is_some_and(|body| can_be_rescued(self.question.dialect, body))
     }
+}
+
+/// A place at an endpoint of `group` that was not asked yet. Asked ones are no answer here, though they may be asked
+/// again: that takes a pause.
+fn untried(group: &Group, key: Option<u64>, tried: &[u64], plan: &Plan<'_>) -> Option<Turn> {
+    if group.members.len() == 1 {
+        return None;
+    }
+    let elsewhere = plan.has_next();
+    let turn = group.pick(&Wish {
+        key,
+        tried,
+        elsewhere,
+    })?;
+    (!tried.contains(&turn.endpoint().number)).then_some(turn)
+}
+
+/// What is done about an attempt that failed.
+struct Decided {
+    step: Step,
+    /// Whether it would have been sent again, had the budget allowed it.
+    refused: bool,
+}
+
+/// What is done about `failed`, as the plan has it and as `group` allows. `chance` is a number between 0 and 1.
+fn decide(plan: &mut Plan<'_>, failed: &Failed, group: &Group, chance: f64) -> Decided {
+    let mut step = plan.after(failed, chance);
+    let mut refused = false;
+    if let Step::Again(pause) = step {
+        // Who waits here would be sent on afterwards.
+        let leads_nowhere = !pause.is_zero() && plan.has_next() && !group.has_able();
+        refused = !leads_nowhere && failed.sent && !group.may_retry();
+        if leads_nowhere || refused {
+            step = plan.skip();
+        }
+    }
+    Decided { step, refused }
 }
 
 /// The longest that an endpoint is left alone because it asked for it.

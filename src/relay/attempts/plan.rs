@@ -33,8 +33,10 @@ pub(super) struct Failed {
     pub(super) rest: Option<Duration>,
     /// Whether the upstream may have acted on it.
     pub(super) sent: bool,
-    /// Whether the same upstream has an endpoint that was not asked yet.
+    /// Whether the same upstream has an endpoint that was not asked yet, and can be.
     pub(super) untried: bool,
+    /// Whether it is the answer of an ordinary exchange: what that endpoint says, and would say again.
+    pub(super) ordinary: bool,
 }
 
 /// What is done next.
@@ -111,6 +113,10 @@ impl<'r> Plan<'r> {
         // What never left us costs nobody anything.
         if failed.untried && !failed.sent {
             return Step::Again(Duration::ZERO);
+        }
+        // Only of a model is it known that an error passes.
+        if failed.ordinary && !failed.untried {
+            return self.skip();
         }
         let Some(retry) = self.retry.filter(|retry| self.again < retry.times) else {
             return self.skip();
