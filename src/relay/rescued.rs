@@ -50,7 +50,8 @@ pub(super) struct Rescued {
 
 /// One backend's part.
 struct Leg {
-    body: Box<AnswerBody>,
+    /// None once it is of no more use.
+    body: Option<Box<AnswerBody>>,
     turn: Option<Turn>,
     entry: usize,
     clocks: ResolvedClocks,
@@ -152,7 +153,11 @@ impl Rescued {
 
     /// Reads on in the leg, until there are events or its end.
     fn poll_leg(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let piece = match self.leg.body.poll_piece(cx) {
+        let Some(body) = &mut self.leg.body else {
+            self.state = State::Over;
+            return Poll::Ready(());
+        };
+        let piece = match body.poll_piece(cx) {
             Poll::Ready(piece) => piece,
             Poll::Pending => {
                 let limit = ready!(self.leg.poll_silence(cx));
@@ -166,7 +171,7 @@ impl Rescued {
             Some(Ok(Piece::Trailers(_))) => {}
             Some(Err(reason)) => self.leg_ended(TransportEnd::Cut, reason),
             None => {
-                let end = match self.leg.body.end() {
+                let end = match body.end() {
                     Some(BodyEnd::Framed) => TransportEnd::Framed,
                     Some(BodyEnd::Closed) => TransportEnd::Closed,
                     None => TransportEnd::Cut,
@@ -317,6 +322,8 @@ impl Rescued {
     /// The leg is of no more use: somebody else goes on, or nobody can.
     fn cut(&mut self, reason: Reason) {
         self.leg.judge(false);
+        // Its backend is to work for nobody while another one is asked.
+        self.leg.body = None;
         if !self.can_go_on() {
             self.give_up(reason);
             return;
@@ -365,7 +372,7 @@ impl Leg {
             turn: reached.turn.take(),
             entry: reached.entry,
             clocks: reached.clocks,
-            body: reached.asked.answer.body,
+            body: Some(reached.asked.answer.body),
             splitter: Splitter::new(LARGEST_EVENT),
             watcher: Watcher::new(dialect, BodyKind::Sse),
             sequel,

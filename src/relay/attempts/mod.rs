@@ -114,6 +114,7 @@ impl Run {
                 plan.stay();
             }
             let index = plan.entry();
+            self.leash.comes_to(index);
             let key = self.question.key(&route.chain[index]);
             let last = plan.is_last() && !route.config.rescue;
             let outgoing = self.question.outgoing(index, last)?;
