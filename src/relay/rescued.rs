@@ -52,7 +52,8 @@ pub(super) struct Rescued {
 
 /// One backend's part.
 struct Leg {
-    body: Box<AnswerBody>,
+    /// None once it is of no more use.
+    body: Option<Box<AnswerBody>>,
     turn: Option<Turn>,
     /// Its endpoint's number.
     endpoint: u64,
@@ -157,7 +158,11 @@ impl Rescued {
 
     /// Reads on in the leg, until there are events or its end.
     fn poll_leg(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let piece = match self.leg.body.poll_piece(cx) {
+        let Some(body) = &mut self.leg.body else {
+            self.state = State::Over;
+            return Poll::Ready(());
+        };
+        let piece = match body.poll_piece(cx) {
             Poll::Ready(piece) => piece,
             Poll::Pending => {
                 let limit = ready!(self.leg.poll_silence(cx));
@@ -171,7 +176,7 @@ impl Rescued {
             Some(Ok(Piece::Trailers(_))) => {}
             Some(Err(reason)) => self.leg_ended(TransportEnd::Cut, reason),
             None => {
-                let end = match self.leg.body.end() {
+                let end = match body.end() {
                     Some(BodyEnd::Framed) => TransportEnd::Framed,
                     Some(BodyEnd::Closed) => TransportEnd::Closed,
                     None => TransportEnd::Cut,
@@ -221,7 +226,7 @@ impl Rescued {
         let fed = self
             .leg
             .splitter
-            .feed(b"\n\n", &mut |block: Block| last = Some(block));
+            .finish(&mut |block: Block| last = Some(block));
         if let Some(block) = last.filter(is_whole)
             && fed.is_ok()
         {
@@ -322,6 +327,8 @@ impl Rescued {
     /// The leg is of no more use: somebody else goes on, or nobody can.
     fn cut(&mut self, reason: Reason) {
         self.leg.judge(false);
+        // Its backend is to work for nobody while another one is asked.
+        self.leg.body = None;
         if !self.can_go_on() {
             self.give_up(reason);
             return;
@@ -373,7 +380,7 @@ impl Leg {
             endpoint: reached.asked.endpoint.number,
             entry: reached.entry,
             clocks: reached.clocks,
-            body: reached.asked.answer.body,
+            body: Some(reached.asked.answer.body),
             splitter: Splitter::new(LARGEST_EVENT),
             watcher: Watcher::new(dialect, BodyKind::Sse),
             sequel,

@@ -25,6 +25,7 @@ mod refusals;
 mod rescues;
 mod resumed;
 mod retries;
+mod rolling;
 mod routing;
 mod streams;
 mod tokens;
