@@ -11,6 +11,7 @@ use deltaway::app;
 use deltaway::config::{self, Config, LogFormat, Overrides};
 use tracing_appender::non_blocking::WorkerGuard;
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::format::FmtSpan;
 
 // jemalloc puts blocks of a page's size on a page's edge, so that of the server's half-used buffers
 // only the used half is resident: 10 KB for an idle stream, where others take 20.
@@ -176,6 +177,8 @@ fn log(log: &config::Log) -> Result<WorkerGuard, String> {
     let lines = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_target(false)
+        // Only attempts on upstreams have spans: `deltaway::attempt=debug` shows each with its time.
+        .with_span_events(FmtSpan::CLOSE)
         .with_writer(writer);
     match log.format {
         LogFormat::Json => lines.json().flatten_event(true).init(),

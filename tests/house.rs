@@ -51,7 +51,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ),
     ("sse", &[]),
     ("store", &["sse"]),
-    ("upstream", &["config"]),
+    ("upstream", &["config", "metrics"]),
 ];
 
 /// These take bytes and the time, and are tested with neither a runtime nor a server.

@@ -95,6 +95,9 @@ impl Admin {
 
     fn exposition(&self) -> Response<Full<Bytes>> {
         let format = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+        for group in &self.groups {
+            group.measure();
+        }
         typed(format, self.metrics.exposition())
     }
 

@@ -108,6 +108,23 @@ pub fn is_error_answer(dialect: Dialect, body: &[u8]) -> bool {
     }
 }
 
+/// The words for people in the JSON body of an error, in whatever API's shape; at most 1 KiB, in one line.
+pub fn error_message(body: &[u8]) -> Option<String> {
+    let document: Value = serde_json::from_slice(body.trim_ascii()).ok()?;
+    let outer = document.get(0).unwrap_or(&document);
+    let error = outer.get("error").unwrap_or(outer);
+    let named = ["message", "detail", "error"];
+    let text = error
+        .as_str()
+        .or_else(|| named.iter().find_map(|name| error.get(*name)?.as_str()))?;
+    let line: String = text
+        .chars()
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .take(1024)
+        .collect();
+    Some(line).filter(|line| !line.trim().is_empty())
+}
+
 fn openai(failure: &Failure<'_>) -> Value {
     json!({ "error": openai_error(failure), "request_id": failure.request_id })
 }

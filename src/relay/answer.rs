@@ -13,7 +13,7 @@ use super::incoming::Incoming;
 use super::record::{Outcome, Record};
 use super::source::Source;
 use crate::config::Dialect;
-use crate::dialect::{BodyKind, Ending, body_kind, is_error_answer};
+use crate::dialect::{BodyKind, Ending, body_kind, is_error_answer, usage_in_document};
 use crate::edge::{credentials, forwarded};
 use crate::upstream::{AnswerBody, Piece};
 
@@ -61,13 +61,20 @@ pub(super) async fn answer(
             if record.outcome != Outcome::Ended(Ending::Failed) {
                 record.outcome = Outcome::Ended(Ending::Complete);
             }
+            record.usage = usage_in_document(context.dialect, &bytes);
             Body::whole(bytes, record)
         }
         begun => {
             if let Some(begun) = begun {
                 body.put_back(begun);
             }
-            Body::relayed(&context, &clocks, Source::Answer(Incoming::of(reached)), kind, record)
+            Body::relayed(
+                &context,
+                &clocks,
+                Source::Answer(Incoming::of(reached)),
+                kind,
+                record,
+            )
         }
     };
     let mut response = Response::new(body);

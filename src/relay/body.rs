@@ -10,6 +10,7 @@ use super::context::Context as RequestContext;
 use super::direct::{Aborted, Direct};
 use super::record::Record;
 use super::source::Source;
+use super::told::Told;
 use super::watch::Watch;
 use crate::config::ResolvedClocks;
 use crate::delivery::SilenceClock;
@@ -65,7 +66,9 @@ impl Body {
             clock.limit_total(record.started(), limit);
         }
         let watcher = Watcher::new(context.dialect, kind);
-        let direct = Direct::new(source, watcher, clock, record);
+        let wanted = context.route.config.usage;
+        let told = Told::of(wanted, context.dialect, kind, context.takes_trailers);
+        let direct = Direct::new(source, watcher, clock, record).telling(told);
         Self(Kind::Direct(Box::new(direct)))
     }
 }

@@ -41,6 +41,8 @@ pub(super) struct Context {
     pub(super) method: Method,
     /// The protocol the client asks to switch to, and its connection for that case.
     pub(super) upgrade: Option<(HeaderValue, OnUpgrade)>,
+    /// Whether the caller takes trailers.
+    pub(super) takes_trailers: bool,
 }
 
 impl Context {
@@ -53,6 +55,7 @@ impl Context {
             route: order.route.clone(),
             dialect: order.dialect,
             method: order.parts.method.clone(),
+            takes_trailers: hop.te_trailers,
             upgrade: hop.upgrade.zip(upgrade),
         }
     }

@@ -14,6 +14,7 @@ use super::incoming::Incoming;
 use super::parting::Parting;
 use super::record::{Outcome, Record};
 use super::source::{Arrival, Source};
+use super::told::Told;
 use crate::delivery::{Silence, SilenceClock};
 use crate::dialect::{
     BodyKind, ClientEnd, Ending, Failure, TransportEnd, Verdict, Watcher, error_event, heartbeat,
@@ -38,7 +39,16 @@ pub(super) struct Direct {
     clock: SilenceClock,
     state: State,
     parting: Parting,
+    /// How the caller is told what its answer took.
+    told: Option<Told>,
     record: Box<Record>,
+}
+
+impl Drop for Direct {
+    /// However it ends, also by a caller who leaves: what went by is known.
+    fn drop(&mut self) {
+        self.record.usage = self.watcher.usage();
+    }
 }
 
 impl std::fmt::Debug for Direct {
@@ -72,8 +82,15 @@ impl Direct {
             clock,
             state: State::Open,
             parting: Parting::default(),
+            told: None,
             record,
         }
+    }
+
+    /// Tells the caller at the end what its answer took.
+    pub(super) fn telling(mut self, told: Option<Told>) -> Self {
+        self.told = told;
+        self
     }
 
     /// The next frame for the client.
@@ -237,7 +254,7 @@ impl Direct {
         let Source::Answer(body) = &self.source else {
             return;
         };
-        if !body.is_over() {
+        if !body.is_over() || self.told.is_some() {
             return;
         }
         let verdict = judge(TransportEnd::Framed, &self.watcher);
@@ -251,9 +268,13 @@ impl Direct {
         match arrival {
             Arrival::Stream(mut reached) => {
                 self.record.move_to(&mut reached);
+                if let Some(limit) = reached.clocks.first_event {
+                    self.clock.limit_first_event(reached.began, limit);
+                }
                 let idle = reached.clocks.idle;
                 let incoming = Incoming::of(*reached);
-                self.clock.begin_idle(idle.filter(|_| !incoming.keeps_time()));
+                self.clock
+                    .begin_idle(idle.filter(|_| !incoming.keeps_time()));
                 self.source = Source::Answer(incoming);
                 None
             }
@@ -300,6 +321,13 @@ impl Direct {
         self.finish(verdict, 504, code, message)
     }
 
+    /// What the caller is told of what its answer took, behind a good end.
+    fn tell_usage(&mut self) -> Option<Frame<Bytes>> {
+        let told = self.told.take()?;
+        self.record.usage = self.watcher.usage();
+        told.frame(&self.record, self.watcher.at_boundary())
+    }
+
     /// Ends the answer as `verdict` says; the error event, if there is to be one.
     fn finish(
         &mut self,
@@ -313,7 +341,7 @@ impl Direct {
             self.record.reason = Some(format!("{code}: {}", message()).into());
         }
         let event = match verdict.client {
-            ClientEnd::Clean => None,
+            ClientEnd::Clean => self.tell_usage(),
             ClientEnd::ErrorEvent => self.error_event(status, code),
             ClientEnd::Abort => None,
         };

@@ -15,6 +15,8 @@ use super::head::{finish, unbuffer};
 use super::record::Record;
 use super::refusal::Refusal;
 use super::source::{Arrival, Awaited, Source};
+use super::told::Told;
+use super::unfit;
 use crate::config::ResolvedClocks;
 use crate::dialect::{BodyKind, body_kind};
 
@@ -29,13 +31,23 @@ pub(super) fn answer(
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
     unbuffer(&mut headers);
     finish(&mut headers, &context, &record);
+    let wanted = context.route.config.usage;
+    if let Some(told) = Told::of(
+        wanted,
+        context.dialect,
+        BodyKind::Sse,
+        context.takes_trailers,
+    ) {
+        told.announce(&mut headers);
+    }
     record.status = Some(StatusCode::OK);
-    // Until the upstream's head has come, its own clocks measure it.
+    // Until an upstream's head has come, the attempts measure it.
     let waiting = ResolvedClocks {
         idle: None,
+        first_event: None,
         ..*clocks
     };
-    let awaited: Awaited = Box::pin(async move { arrival(asking.await) });
+    let awaited: Awaited = Box::pin(async move { arrival(asking.await).await });
     let body = Body::relayed(
         &context,
         &waiting,
@@ -48,9 +60,9 @@ pub(super) fn answer(
     response
 }
 
-fn arrival(outcome: Result<Reached, Refusal>) -> Arrival {
+async fn arrival(outcome: Result<Reached, Refusal>) -> Arrival {
     match outcome {
-        Ok(reached) => {
+        Ok(mut reached) => {
             let head = &reached.asked.answer.head;
             if head.status == StatusCode::OK && body_kind(&head.headers) == BodyKind::Sse {
                 return Arrival::Stream(Box::new(reached));
@@ -58,10 +70,7 @@ fn arrival(outcome: Result<Reached, Refusal>) -> Arrival {
             Arrival::Unfit {
                 status: head.status.as_u16(),
                 code: "upstream_refused",
-                message: format!(
-                    "the upstream answered {} instead of an event stream",
-                    head.status
-                ),
+                message: unfit::told(&mut reached.asked.answer).await,
                 detail: None,
                 trail: reached.trail,
             }

@@ -6,6 +6,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use super::context::Context;
 use super::outgoing::apply;
 use super::record::Record;
+use super::told::Told;
 use crate::dialect::BodyKind;
 use crate::edge::trace::REQUEST_ID;
 use crate::edge::{cors, hop};
@@ -41,6 +42,10 @@ pub(super) fn prepare(
         headers.remove(CONTENT_LENGTH);
     }
     finish(headers, context, record);
+    let wanted = context.route.config.usage;
+    if let Some(told) = Told::of(wanted, context.dialect, kind, context.takes_trailers) {
+        told.announce(headers);
+    }
 }
 
 /// Headers that every answer through a route gets.

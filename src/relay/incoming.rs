@@ -26,6 +26,10 @@ pub(super) struct Handover {
     pub(super) entry: usize,
     /// The endpoint that does.
     pub(super) endpoint: Arc<str>,
+    /// Tokens that the one that was cut delivered, about; they are counted as its own.
+    pub(super) delivered: u64,
+    /// Whether the one that goes on was given them, and so will not count them.
+    pub(super) is_prefilled: bool,
 }
 
 impl Incoming {

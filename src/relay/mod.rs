@@ -34,8 +34,10 @@ mod rescued;
 mod source;
 mod streams;
 mod tail;
+mod told;
 mod topic;
 mod tunnel;
+mod unfit;
 mod upload;
 mod watch;
 

@@ -165,6 +165,7 @@ pub(super) async fn relay_directly(
         route: order.route.clone(),
         dialect: order.dialect,
         method: order.parts.method.clone(),
+        takes_trailers: hop.te_trailers,
         upgrade: hop.upgrade.clone().zip(upgrade),
     };
     let reached = match early {

@@ -16,11 +16,16 @@ use rustls::pki_types::ServerName;
 use tower_http::cors::CorsLayer;
 
 use super::generation::DELTAWAY_STREAM;
-use crate::config::{self, Config};
+use crate::config::{self, Config, Trouble};
+use crate::dialect::Usage;
 use crate::edge::cors;
-use crate::metrics::{Metrics, RouteSeries};
+use crate::metrics::{
+    Counted, Metrics, RescueSeries, RouteSeries, TokenKind, TokenSeries, UpstreamSeries,
+};
 use crate::router::Router;
-use crate::upstream::{Balancer, Budget, Endpoint, Group, Health, Lookup, Member, Place, TlsFault, tls};
+use crate::upstream::{
+    Balancer, Budget, Endpoint, Group, Health, Lookup, Member, Place, TlsFault, tls,
+};
 
 /// A configuration at work.
 pub struct Plane {
@@ -47,6 +52,8 @@ pub struct LiveRoute {
     pub cors: Option<CorsLayer>,
     /// Where kept answers are found.
     pub hub_path: Arc<str>,
+    /// What is counted of answers that others continued.
+    pub rescues: RescueSeries,
 }
 
 /// One entry of a route's chain.
@@ -60,6 +67,35 @@ pub struct Entry {
     pub model: Option<Arc<str>>,
     /// What is counted for it.
     pub series: RouteSeries,
+    /// What is counted of the attempts on the upstream.
+    pub attempts: UpstreamSeries,
+    /// What its answers on this route took.
+    pub tokens: TokenSeries,
+}
+
+impl Entry {
+    /// Counts what an answer of its upstream took; of an estimate, `others` are tokens of other upstreams.
+    pub(super) fn count_tokens(&self, usage: &Usage, others: u64) {
+        let told = [
+            (TokenKind::Prompt, usage.prompt),
+            (TokenKind::Cached, usage.cached),
+            (TokenKind::Reasoning, usage.reasoning),
+        ];
+        for (kind, tokens) in told {
+            self.tokens
+                .of(kind, Counted::Reported)
+                .inc_by(tokens.unwrap_or_default());
+        }
+        if let Some((tokens, estimated)) = usage.delivered() {
+            let (counted, tokens) = match estimated {
+                true => (Counted::Estimated, tokens.saturating_sub(others)),
+                false => (Counted::Reported, tokens),
+            };
+            self.tokens
+                .of(TokenKind::Completion, counted)
+                .inc_by(tokens);
+        }
+    }
 }
 
 /// What outlives every plane.
@@ -113,14 +149,20 @@ impl Plane {
     ) -> Result<Self, PlaneFault> {
         let mut groups = BTreeMap::new();
         for upstream in config.upstreams.values() {
-            groups.insert(upstream.name.clone(), Arc::new(registry.group(upstream)?));
+            groups.insert(
+                upstream.name.clone(),
+                Arc::new(registry.group(upstream, metrics)?),
+            );
         }
+        let words = Trouble::ALL.map(Trouble::word);
         let live = |route: &Arc<config::Route>| {
             let chain = route.to.iter().map(|target| Entry {
                 upstream: target.upstream.clone(),
                 group: groups[&target.upstream.name].clone(),
                 model: target.model.clone(),
                 series: metrics.route(route.name.clone(), target.upstream.name.clone()),
+                attempts: metrics.upstream(&target.upstream.name, &words),
+                tokens: metrics.tokens(&route.name, &target.upstream.name),
             });
             let live = LiveRoute {
                 config: route.clone(),
@@ -130,6 +172,7 @@ impl Plane {
                     .as_ref()
                     .map(|rules| cors::layer(&exposing(rules, route))),
                 hub_path: config.hub.path.clone(),
+                rescues: metrics.rescues(&route.name),
             };
             (Arc::as_ptr(route) as usize, Arc::new(live))
         };
@@ -187,11 +230,18 @@ impl Registry {
         }
     }
 
-    fn group(&self, upstream: &Arc<config::Upstream>) -> Result<Group, PlaneFault> {
+    fn group(
+        &self,
+        upstream: &Arc<config::Upstream>,
+        metrics: &Metrics,
+    ) -> Result<Group, PlaneFault> {
         let member = |weighted: &config::Weighted| {
             let endpoint = self.endpoint(upstream, &weighted.endpoint)?;
-            let weight = weighted.weight;
-            Ok(Member { endpoint, weight })
+            Ok(Member {
+                series: metrics.endpoint(&upstream.name, &endpoint.name),
+                weight: weighted.weight,
+                endpoint,
+            })
         };
         let members: Vec<_> = upstream
             .endpoints
@@ -289,10 +339,13 @@ impl Registry {
             name,
             authority: HeaderValue::try_from(authority).map_err(|_| bad_host())?,
             base,
-            place: Place::Name {
-                host: host.clone(),
-                port,
-                lookup: Lookup::default(),
+            place: match host.parse() {
+                Ok(address) => Place::Address(SocketAddr::new(address, port)),
+                Err(_) => Place::Name {
+                    host: host.clone(),
+                    port,
+                    lookup: Lookup::default(),
+                },
             },
             server_name,
             health: Health::default(),

@@ -1,7 +1,7 @@
 //! What became of one request: one line in the access log and one count in each metric, written when
 //! the record is dropped, so that no way out can forget it.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use http::{HeaderValue, Method, StatusCode, Version};
@@ -11,7 +11,7 @@ use super::context::Reached;
 use super::incoming::Handover;
 use super::plane::{Entry, LiveRoute};
 use crate::delivery::Socket;
-use crate::dialect::Ending;
+use crate::dialect::{Ending, Usage};
 use crate::edge::trace::TraceId;
 use crate::metrics::{Metrics, Name, RequestLabels, status_class};
 use crate::upstream::Turn;
@@ -44,6 +44,9 @@ impl Outcome {
     }
 }
 
+/// The entry of a route's chain that has answered, and its endpoint: known later than the request for a kept answer.
+pub(super) type Answerer = Mutex<Option<(usize, Arc<str>)>>;
+
 /// The record of one request, from its head's arrival to the last byte of its answer.
 pub struct Record {
     metrics: Arc<Metrics>,
@@ -65,6 +68,13 @@ pub struct Record {
     pub endpoint: Option<Arc<str>>,
     /// What was tried before it, or in vain.
     pub trail: Trail,
+    /// Who has answered, where that is another's to say.
+    pub(super) answerer: Option<Arc<Answerer>>,
+    /// What its answer took, as far as its dialect tells.
+    pub(super) usage: Usage,
+    /// Tokens of the answer from backends that did not end it: all of them, and those that the last one does not
+    /// count.
+    handed_over: (u64, u64),
     /// When the attempt began whose answer this is.
     attempted: tokio::time::Instant,
     /// Its place at the endpoint, which is judged by how it ends.
@@ -135,6 +145,9 @@ impl Record {
             trail: Trail::default(),
             attempted: tokio::time::Instant::now(),
             turn: None,
+            answerer: None,
+            usage: Usage::default(),
+            handed_over: (0, 0),
             model: None,
             stream: None,
             principal: None,
@@ -177,6 +190,10 @@ impl Record {
     /// Another backend goes on with the answer.
     pub(super) fn hand_over(&mut self, handover: Handover) {
         self.trail.note(&handover.from, handover.word);
+        self.handed_over.0 += handover.delivered;
+        if handover.is_prefilled {
+            self.handed_over.1 += handover.delivered;
+        }
         self.endpoint = Some(handover.endpoint);
         if let Some((_, entry)) = &mut self.entry {
             *entry = handover.entry;
@@ -258,18 +275,45 @@ impl Record {
             series.events.inc_by(self.events);
         }
         series.heartbeats.inc_by(self.heartbeats);
+        self.count_tokens();
+    }
+
+    /// Tokens that went to the caller, and whether their number is an estimate.
+    pub(super) fn completion_tokens(&self) -> Option<(u64, bool)> {
+        let (tokens, estimated) = self.usage.delivered()?;
+        let (_, uncounted) = self.handed_over;
+        // An estimate is of all that went by, whoever sent it.
+        Some(match estimated {
+            true => (tokens, true),
+            false => (tokens + uncounted, uncounted > 0),
+        })
+    }
+
+    fn count_tokens(&self) {
+        let Some(entry) = self.entry() else { return };
+        entry.count_tokens(&self.usage, self.handed_over.0);
+    }
+
+    /// The upstream that is asked, or has answered.
+    pub(super) fn upstream(&self) -> Option<&str> {
+        self.entry().map(|entry| &*entry.upstream.name)
     }
 
     /// What was tried, where that was more than one attempt.
-    fn attempts(&self) -> Option<String> {
-        if self.trail.is_empty() {
-            return None;
+    pub(super) fn attempts(&self) -> Option<String> {
+        let answered = self.endpoint.as_ref().and_then(|_| self.upstream());
+        self.trail.told(answered)
+    }
+
+    fn learn_answerer(&mut self) {
+        let Some(answerer) = self.answerer.take() else {
+            return;
+        };
+        let known = answerer.lock().unwrap_or_else(PoisonError::into_inner);
+        if let (Some((index, endpoint)), Some((_, entry))) = (&*known, &mut self.entry) {
+            *entry = *index;
+            self.endpoint = Some(endpoint.clone());
         }
-        let answered = self.endpoint.as_ref().and_then(|_| self.entry());
-        Some(match answered {
-            Some(entry) => format!("{},{}:answered", self.trail, entry.upstream.name),
-            None => self.trail.to_string(),
-        })
     }
 
     /// What the end says about the endpoint: nothing where a client left, or was too slow.
@@ -300,7 +344,7 @@ impl Record {
             status = self.status.map(|status| status.as_u16()),
             ending = self.outcome.word(),
             route = self.route.as_deref(),
-            upstream = self.entry().map(|entry| &*entry.upstream.name),
+            upstream = self.upstream(),
             endpoint = self.endpoint.as_deref(),
             attempts = self.attempts().as_deref(),
             model = self.model.as_deref(),
@@ -311,6 +355,11 @@ impl Record {
             events = self.events,
             bytes = self.bytes,
             heartbeats = self.heartbeats,
+            prompt_tokens = self.usage.prompt,
+            completion_tokens = self.completion_tokens().map(|(tokens, _)| tokens),
+            cached_tokens = self.usage.cached,
+            reasoning_tokens = self.usage.reasoning,
+            tokens = self.completion_tokens().map(|(_, estimated)| counted(estimated)),
             first_byte_ms = self.first_byte.map(millis),
             first_event_ms = self.first_event.map(millis),
             total_ms = millis(self.started.elapsed()),
@@ -321,12 +370,21 @@ impl Record {
     }
 }
 
+/// How a number of tokens is known, in a word.
+pub(super) fn counted(estimated: bool) -> &'static str {
+    match estimated {
+        true => "estimated",
+        false => "reported",
+    }
+}
+
 impl Drop for Record {
     fn drop(&mut self) {
         if self.outcome == Outcome::Ended(Ending::Left) && self.socket.has_stalled() {
             self.outcome = Outcome::Stalled;
         }
         self.socket.set_idle();
+        self.learn_answerer();
         self.judge();
         self.count();
         if self.access_log {

@@ -95,6 +95,16 @@ impl Refusal {
         refusal
     }
 
+    /// What is asked cannot be written in HTTP/2.
+    fn unwritable(fault: &UpstreamFault, upstream: &str) -> Self {
+        let message = format!(
+            "the upstream `{upstream}` is asked by HTTP/2, where this target or `Host` cannot be written"
+        );
+        let mut refusal = Self::new(StatusCode::BAD_GATEWAY, "request_unwritable", message);
+        refusal.detail = Some(fault.to_string());
+        refusal
+    }
+
     /// A bound of the hub was reached; some of it may be free again soon.
     pub(super) fn full(full: &Full) -> Self {
         let message = format!("the gateway has no room: {full}");
@@ -191,7 +201,9 @@ impl Refusal {
 impl Refusal {
     /// An upstream all of whose endpoints are left out.
     pub(super) fn all_left_out(upstream: &str) -> Self {
-        let message = format!("every endpoint of the upstream `{upstream}` is left out for now, since its answers failed");
+        let message = format!(
+            "every endpoint of the upstream `{upstream}` is left out for now, since its answers failed"
+        );
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "upstream_ejected", message).transient()
     }
 
@@ -220,10 +232,7 @@ impl Refusal {
             ),
             // Trying again changes nothing.
             Reason::Upgrade => return Self::no_upgrade(fault, upstream),
-            Reason::Unwritable(_) => (
-                "request_unwritable",
-                "cannot be asked this by HTTP/2".to_owned(),
-            ),
+            Reason::Unwritable(_) => return Self::unwritable(fault, upstream),
             Reason::Refused(_) => (
                 "upstream_refused",
                 "turned the request away before it looked at it".to_owned(),

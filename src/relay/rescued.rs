@@ -13,6 +13,7 @@ use std::task::{Context, Poll, ready};
 
 use bytes::{BufMut, Bytes, BytesMut};
 use http::StatusCode;
+use serde::de::IgnoredAny;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::attempts::{Question, ask_entry};
@@ -21,7 +22,7 @@ use super::incoming::Handover;
 use super::refusal::Refusal;
 use crate::config::{Dialect, Prefill, ResolvedClocks};
 use crate::dialect::{
-    BodyKind, Ending, Marker, Passed, Sequel, TransportEnd, Transcript, Watcher, body_kind, judge,
+    BodyKind, Ending, Marker, Passed, Sequel, Transcript, TransportEnd, Watcher, body_kind, judge,
     prefilled,
 };
 use crate::sse::{Block, Frame, Splitter};
@@ -79,6 +80,8 @@ enum Taken {
     More,
     /// The leg is of no more use.
     Spoilt(Reason),
+    /// Nor would another one be: it is not the answer that was begun.
+    Differs,
 }
 
 impl std::fmt::Debug for Rescued {
@@ -153,7 +156,7 @@ impl Rescued {
             Poll::Ready(piece) => piece,
             Poll::Pending => {
                 let limit = ready!(self.leg.poll_silence(cx));
-                self.cut(limit);
+                self.leg_ended(TransportEnd::Cut, limit);
                 return Poll::Ready(());
             }
         };
@@ -176,14 +179,48 @@ impl Rescued {
 
     fn take(&mut self, data: &Bytes) {
         let mut blocks = Vec::new();
-        let fed = self.leg.splitter.feed(data, &mut |block: Block| blocks.push(block));
+        let fed = self
+            .leg
+            .splitter
+            .feed(data, &mut |block: Block| blocks.push(block));
         for block in blocks {
-            if let Taken::Spoilt(reason) = self.event(block) {
-                return self.cut(reason);
+            if !self.take_event(block) {
+                return;
             }
         }
         if fed.is_err() {
-            self.cut(Reason::NotContinued("an event is too large to be continued"));
+            self.cut(Reason::NotContinued(
+                "an event is too large to be continued",
+            ));
+        }
+    }
+
+    /// Whether the leg may go on behind this event.
+    fn take_event(&mut self, block: Block) -> bool {
+        match self.event(block) {
+            Taken::More => return true,
+            Taken::Spoilt(reason) => self.cut(reason),
+            Taken::Differs => {
+                // Two models seldom say the same: that is no illness.
+                self.leg.turn = None;
+                let words = "another backend's answer is not the one that was begun";
+                self.give_up(Reason::NotContinued(words));
+            }
+        }
+        false
+    }
+
+    /// Takes the last event where it lacks its blank line. Half of one is none: who goes on says it whole.
+    fn take_last(&mut self) {
+        let mut last = None;
+        let fed = self
+            .leg
+            .splitter
+            .feed(b"\n\n", &mut |block: Block| last = Some(block));
+        if let Some(block) = last.filter(is_whole)
+            && fed.is_ok()
+        {
+            self.take_event(block);
         }
     }
 
@@ -203,6 +240,9 @@ impl Rescued {
             self.hand_out(&frame, block.id.as_deref());
             return Taken::More;
         }
+        if let Some(turn) = &mut self.leg.turn {
+            turn.first_event();
+        }
         let parts = frame.parts();
         let passed = match &mut self.leg.sequel {
             None => Passed::Keep,
@@ -211,11 +251,7 @@ impl Rescued {
         let name = parts.event.as_deref();
         let instead = match passed {
             Passed::Drop => return Taken::More,
-            Passed::Differs => {
-                return Taken::Spoilt(Reason::NotContinued(
-                    "another backend's answer is not the one that was begun",
-                ));
-            }
+            Passed::Differs => return Taken::Differs,
             Passed::Keep => None,
             Passed::Instead(data) => event_of(name, &data),
             Passed::Behind {
@@ -252,9 +288,8 @@ impl Rescued {
     }
 
     fn leg_ended(&mut self, end: TransportEnd, reason: Reason) {
-        // The last event may lack its blank line.
         if end != TransportEnd::Cut {
-            self.take(&Bytes::from_static(b"\n\n"));
+            self.take_last();
             if !matches!(self.state, State::Reading) {
                 return;
             }
@@ -264,6 +299,9 @@ impl Rescued {
             return self.cut(reason);
         }
         self.leg.judge(verdict.ending == Ending::Complete);
+        if self.legs > 0 {
+            self.question.route.rescues.whole.inc();
+        }
         self.end = Some(match end {
             TransportEnd::Closed => BodyEnd::Closed,
             TransportEnd::Framed | TransportEnd::Cut => BodyEnd::Framed,
@@ -279,9 +317,8 @@ impl Rescued {
     /// The leg is of no more use: somebody else goes on, or nobody can.
     fn cut(&mut self, reason: Reason) {
         self.leg.judge(false);
-        let differs = matches!(reason, Reason::NotContinued(_)) && self.leg.sequel.is_some();
-        if differs || !self.can_go_on() {
-            self.state = State::Broken(Some(reason));
+        if !self.can_go_on() {
+            self.give_up(reason);
             return;
         }
         let text: Arc<str> = self.transcript.text().into();
@@ -289,16 +326,25 @@ impl Rescued {
         self.state = State::Asking(Box::pin(asking), reason);
     }
 
+    fn give_up(&mut self, reason: Reason) {
+        self.question.route.rescues.failed.inc();
+        self.state = State::Broken(Some(reason));
+    }
+
     fn go_on(&mut self, next: Option<Next>) {
         let State::Asking(_, reason) = std::mem::replace(&mut self.state, State::Reading) else {
             return;
         };
         let Some(Next { reached, prefilled }) = next else {
-            self.state = State::Broken(Some(reason));
+            self.give_up(reason);
             return;
         };
         let chain = &self.question.route.chain;
+        let usage = self.leg.watcher.usage();
+        chain[self.leg.entry].count_tokens(&usage, 0);
         self.handover = Some(Handover {
+            delivered: usage.delivered().map_or(0, |(tokens, _)| tokens),
+            is_prefilled: prefilled,
             from: chain[self.leg.entry].group.name.clone(),
             word: match reason {
                 Reason::Idle(_) => "stalled",
@@ -344,6 +390,15 @@ impl Leg {
         ready!(silence.as_mut().poll(cx));
         Poll::Ready(Reason::Idle(limit))
     }
+}
+
+/// Whether an event without its end says all it was to say: its data is a document, or the last word.
+fn is_whole(block: &Block) -> bool {
+    let Some(frame) = &block.frame else {
+        return false;
+    };
+    let data = frame.parts().data;
+    data.trim() == "[DONE]" || serde_json::from_str::<IgnoredAny>(&data).is_ok()
 }
 
 fn event_of(name: Option<&str>, data: &[u8]) -> Option<Frame> {

@@ -59,6 +59,8 @@ pub(super) struct Tail {
     pub(super) turn: Option<Turn>,
     /// What was tried for it.
     pub(super) trail: Trail,
+    /// The entry of the chain, and the endpoint, that went on with it.
+    pub(super) answerer: Option<(usize, Arc<str>)>,
 }
 
 impl Tail {
@@ -72,6 +74,7 @@ impl Tail {
             events: 0,
             turn: None,
             trail: Trail::default(),
+            answerer: None,
         }
     }
 
@@ -96,6 +99,7 @@ impl Tail {
             };
             if let Some(handover) = body.handover() {
                 self.trail.note(&handover.from, handover.word);
+                self.answerer = Some((handover.entry, handover.endpoint));
             }
             match piece {
                 Some(Ok(Piece::Data(data))) => {
@@ -119,8 +123,7 @@ impl Tail {
     ) -> (Option<Instant>, TailEnd) {
         let first = clocks.first_event.filter(|_| self.events == 0);
         let limits = [
-            idle
-                .map(|idle| (Instant::now() + idle, TailEnd::Idle(idle))),
+            idle.map(|idle| (Instant::now() + idle, TailEnd::Idle(idle))),
             first.map(|limit| (began + limit, TailEnd::FirstEvent(limit))),
             clocks
                 .total

@@ -467,17 +467,19 @@ async fn keep(order: &mut Order, record: &mut Record) -> Result<(), Refusal> {
         || route.config.resume.is_some()
         || route.chain.iter().any(|entry| entry.model.is_some());
     if order.kept.is_none() && !order.body.is_over() {
-        let small = order
-            .body
-            .announced()
-            .is_some_and(|length| length <= KEPT_BODY);
+        let again = route
+            .config
+            .retry
+            .filter(|_| order.dialect != Dialect::Plain);
+        let kept = again.map_or(KEPT_BODY, |retry| retry.body.max(KEPT_BODY));
+        let small = order.body.announced().is_some_and(|length| length <= kept);
         if !small && !curious {
             return Ok(());
         }
         let bound = if curious {
             (route.config.model_within as u64).min(route.config.max_body)
         } else {
-            KEPT_BODY
+            kept
         };
         let body = relay::collect(&mut order.body, bound).await;
         order.kept = Some(body.map_err(|fault| Refusal::upload(&fault))?);

@@ -12,7 +12,7 @@ use http::{Method, Request};
 use tokio::time::timeout;
 
 use super::body::{Answer, AnswerBody};
-use super::connect::{HTTP_1, Secure, connect};
+use super::connect::{HTTP_1, Place, Secure, connect};
 use super::endpoint::Endpoint;
 use super::fault::Reason;
 use super::group::Group;
@@ -102,6 +102,10 @@ async fn shared(
         let limit = ask.clocks.connect;
         let lease = match sessions.place(&opening, limit, refused.as_ref()).await? {
             Given::Stream(lease) => lease,
+            // Another upstream with the same endpoint may do with less.
+            Given::One(_) | Given::Own if !opening.or_one => {
+                return Err(Reason::NoHttp2("it chose HTTP/1.1".into()));
+            }
             Given::One(connection) => {
                 return on_connection(group, endpoint, ask, (connection, upload)).await;
             }
@@ -148,7 +152,9 @@ async fn alone(
         Some(Upload::Kept(body)) => Some(body.clone()),
         _ => None,
     };
-    let reused = kept.as_ref().and_then(|_| ask.pool.take(endpoint.number));
+    let reused = kept
+        .as_ref()
+        .and_then(|_| ask.pool.take(endpoint, group.config.lookup));
     if let (Some(connection), Some(body)) = (reused, kept) {
         match send(connection, ask.request, endpoint, Upload::Kept(body)).await {
             Ok(answer) => return Ok(answer_from(answer, home(group, endpoint, ask))),
@@ -202,7 +208,13 @@ async fn open(
             .unwrap_or(Err(Reason::ConnectTimeout(limit)))?,
         None => opening.await?,
     };
-    Ok(Connection::new(transport))
+    let peer = match endpoint.place {
+        Place::Name { .. } => transport.peer(),
+        Place::Address(_) => None,
+    };
+    let mut connection = Connection::new(transport);
+    connection.peer = peer;
+    Ok(connection)
 }
 
 fn answer_from((head, mut body): (Head, Body), home: Home) -> Answer {

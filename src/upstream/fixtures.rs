@@ -9,6 +9,7 @@ use http::HeaderValue;
 
 use super::{Balancer, Budget, Endpoint, Group, Health, Member, Place};
 use crate::config::{self, Balance, Clocks, HttpVersion, Prefill, RetryBudget, Weighted};
+use crate::metrics::Metrics;
 
 /// An endpoint at `address`, below `base`.
 pub fn endpoint(address: SocketAddr, base: &str) -> Arc<Endpoint> {
@@ -56,7 +57,11 @@ pub fn group(endpoints: Vec<Arc<Endpoint>>, change: impl FnOnce(&mut config::Ups
     let members = endpoints
         .into_iter()
         .zip(weighted)
-        .map(|(endpoint, weight)| Member { endpoint, weight })
+        .map(|(endpoint, weight)| Member {
+            series: Metrics::new().endpoint(&config.name, &endpoint.name),
+            endpoint,
+            weight,
+        })
         .collect();
     Group {
         name: config.name.clone(),

@@ -8,12 +8,14 @@ use tokio_rustls::TlsConnector;
 use super::attempt::{Ask, attempt};
 use super::balance::{Balancer, Candidate};
 use super::body::Answer;
+use super::breaker::Standing;
 use super::budget::Budget;
 use super::endpoint::Endpoint;
 use super::fault::Reason;
 use super::h1::Upload;
 use super::turn::Turn;
 use crate::config::{self, Balance, Eject, RetryBudget};
+use crate::metrics::EndpointSeries;
 
 /// A named group of endpoints.
 pub struct Group {
@@ -40,6 +42,8 @@ pub struct Member {
     pub endpoint: Arc<Endpoint>,
     /// Its share beside the others'.
     pub weight: u32,
+    /// What is counted of it.
+    pub series: EndpointSeries,
 }
 
 /// Which endpoint would do.
@@ -81,7 +85,11 @@ impl Group {
         if self.members.len() == 1 {
             let able = self.can_be_asked(0, now);
             let turn = able.then(|| self.enter(0, now, false)).flatten();
-            let forced = || (!wish.elsewhere).then(|| self.enter(0, now, true)).flatten();
+            let forced = || {
+                (!wish.elsewhere)
+                    .then(|| self.enter(0, now, true))
+                    .flatten()
+            };
             return turn.or_else(forced);
         }
         let able: Vec<usize> = (0..self.members.len())
@@ -164,13 +172,7 @@ impl Group {
     }
 
     /// Takes a place at one of `among`, one that was not tried where there is such a one.
-    fn choose(
-        &self,
-        among: &[usize],
-        wish: &Wish<'_>,
-        now: Instant,
-        forced: bool,
-    ) -> Option<Turn> {
+    fn choose(&self, among: &[usize], wish: &Wish<'_>, now: Instant, forced: bool) -> Option<Turn> {
         let fresh = |index: &usize| {
             let number = self.members[*index].endpoint.number;
             !wish.tried.contains(&number)
@@ -210,7 +212,9 @@ impl Group {
     }
 
     fn candidate(&self, index: usize, now: Instant) -> Candidate {
-        let Member { endpoint, weight } = &self.members[index];
+        let Member {
+            endpoint, weight, ..
+        } = &self.members[index];
         Candidate {
             weight: *weight,
             in_flight: endpoint.health.in_flight(),
@@ -226,6 +230,28 @@ impl Group {
         };
         let pass = endpoint.health.breaker().begin(&rules, now, forced)?;
         Some(Turn::take(endpoint.clone(), Some(pass), rules))
+    }
+
+    /// Brings what is counted of its endpoints up to date.
+    pub fn measure(&self) {
+        let now = Instant::now();
+        for Member {
+            endpoint, series, ..
+        } in &self.members
+        {
+            let health = &endpoint.health;
+            let (out, ejections) = {
+                let breaker = health.breaker();
+                let out = matches!(breaker.standing(now), Standing::Out { .. });
+                (out, breaker.ejections())
+            };
+            let up = health.is_checked() && !(out && self.config.eject.is_some());
+            series.up.set(i64::from(up));
+            let in_flight = i64::try_from(health.in_flight()).unwrap_or(i64::MAX);
+            series.in_flight.set(in_flight);
+            let known = series.ejections.get();
+            series.ejections.inc_by(ejections.saturating_sub(known));
+        }
     }
 
     /// Whether the request's key decides which endpoint is asked.

@@ -29,6 +29,7 @@ mod turns;
 
 pub use attempt::{Ask, BuildHead};
 pub use balance::{Balancer, Candidate, hash_of};
+pub use body::{Answer, AnswerBody, BodyEnd, Piece};
 pub use breaker::{Breaker, Ended, Pass, Standing};
 pub use budget::Budget;
 pub use check::{Checked, check_all};
@@ -36,7 +37,6 @@ pub use connect::{Place, TlsFault, tls};
 pub use endpoint::{Endpoint, Health};
 pub use fault::{Reason, UploadFault, UpstreamFault};
 pub use group::{Asked, Group, Member, Wish};
-pub use body::{Answer, AnswerBody, BodyEnd, Piece};
 pub use h1::{Announced, Head, Upload, UploadBody, encode};
 pub use h2::compose;
 pub use latency::Latency;

@@ -5,11 +5,13 @@
 //! the server meanwhile, and the others age until they are swept.
 
 use std::collections::HashMap;
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::endpoint::Endpoint;
 use super::h1::Connection;
 use super::h2::Sessions;
 
@@ -39,17 +41,21 @@ pub struct Home {
 }
 
 impl Pool {
-    /// A kept connection to `endpoint` that still lies quiet.
-    pub(super) fn take(&self, endpoint: u64) -> Option<Connection> {
+    /// A kept connection to `endpoint` that still lies quiet, and leads where the endpoint's name leads now. Looked up
+    /// addresses are used for `lookup`.
+    pub(super) fn take(&self, endpoint: &Endpoint, lookup: Duration) -> Option<Connection> {
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        let kept = idle.get_mut(&endpoint)?;
+        let kept = idle.get_mut(&endpoint.number)?;
+        let leads = |peer: Option<SocketAddr>| {
+            peer.is_none_or(|peer| endpoint.place.leads_to(peer, lookup))
+        };
         let now = Instant::now();
         while let Some(Idle {
             mut connection,
             until,
         }) = kept.pop()
         {
-            if until > now && connection.is_quiet() {
+            if until > now && connection.is_quiet() && leads(connection.peer) {
                 return Some(connection);
             }
         }

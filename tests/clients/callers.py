@@ -6,7 +6,7 @@ import http.client
 import json
 import time
 import urllib.parse
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -135,7 +135,7 @@ _BODY = {
 }
 
 
-def read_chat(url: str, *, body: bytes = json.dumps(_BODY).encode()) -> Read:
+def read_chat(url: str, *, body: bytes | Iterator[bytes] = json.dumps(_BODY).encode()) -> Read:
     """Streams a chat completion without any SDK."""
     address = urllib.parse.urlsplit(url)
     connection = http.client.HTTPConnection(address.hostname or "", address.port, timeout=PATIENCE)

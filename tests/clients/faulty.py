@@ -100,6 +100,17 @@ def cuts(after: int, ending: Ending = Ending.CLOSED, tokens: Sequence[str] = TOK
     return play
 
 
+def cuts_inside(after: int, ending: Ending = Ending.CLOSED) -> Play:
+    """The stream ends in the middle of the event behind so many tokens."""
+
+    def play(exchange: Exchange) -> Script:
+        speech = _speech(exchange, TOKENS, Usage())
+        half = speech.tokens[after][: -len(speech.tokens[after]) // 3]
+        return Script([*speech.opening, *speech.tokens[:after], half], ending=ending)
+
+    return play
+
+
 def goes_silent(after: int) -> Play:
     """After so many tokens nothing comes any more, and the connection stays open."""
     return cuts(after, Ending.SILENT)
@@ -230,8 +241,27 @@ _DONE = b"data: [DONE]\n\n"
 
 
 def _whole(exchange: Exchange, tokens: Sequence[str], usage: Usage) -> Script:
+    if not asked(exchange).get("stream"):
+        return _document(asked(exchange), "".join(tokens), usage)
     speech = _speech(exchange, tokens, usage)
     return Script([*speech.opening, *speech.tokens, *speech.closing])
+
+
+def _document(request: dict[str, Any], text: str, usage: Usage) -> Script:
+    choice = {"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": "stop"}
+    answer = {
+        "id": "chatcmpl-1",
+        "object": "chat.completion",
+        "created": 1_760_000_000,
+        "model": request["model"],
+        "choices": [choice],
+        "usage": {
+            "prompt_tokens": usage.prompt,
+            "completion_tokens": usage.completion,
+            "total_tokens": usage.prompt + usage.completion,
+        },
+    }
+    return Script([json.dumps(answer).encode()], content_type="application/json", framing="length")
 
 
 def _speech(exchange: Exchange, tokens: Sequence[str], usage: Usage) -> _Speech:

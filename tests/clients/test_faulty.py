@@ -97,7 +97,7 @@ def test_a_late_answer_is_whole_in_the_end(role_first: bool, faulty: StartFaulty
 def test_a_cut_breaks_after_its_tokens(ask: callers.Ask, ending: Ending, faulty: StartFaulty) -> None:
     heard = ask(faulty(cuts(40, ending)).url)
     assert heard.error is not None
-    assert heard.text == "".join(TOKENS[:40])
+    assert heard.text == "".join(TOKENS[:40]), f"{heard.error!r}"
     assert heard.finish is None
 
 

@@ -57,6 +57,17 @@ def test_a_slow_backend_is_overtaken_and_dropped(
         assert line["ending"] == "complete" and line["upstream"] == "fallback"
 
 
+@each_way
+def test_the_beginning_of_a_message_is_no_content(
+    kept: bool, faulty: StartFaulty, gateway: StartGateway
+) -> None:
+    primary, fallback = faulty(starts_late(3.0, role_first=True)), faulty(answers(usage=FALLBACK_USAGE))
+    heard = callers.messages(gateway(chain(primary, fallback, kept=kept, route=HEDGE)).url)
+    assert heard.error is None, f"{heard.error!r}"
+    assert heard.text == TEXT and heard.models == [FALLBACK_MODEL] and heard.finish == "end_turn"
+    must_be_dropped(primary, fallback)
+
+
 def test_a_backend_in_time_is_not_hedged(faulty: StartFaulty, gateway: StartGateway) -> None:
     primary, fallback = faulty(answers()), faulty(answers(usage=FALLBACK_USAGE))
     url = gateway(chain(primary, fallback, route='hedge = "5s"\nhedge_percent = 100')).url

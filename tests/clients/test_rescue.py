@@ -8,13 +8,14 @@ delivered and one clear error; never a part that looks like the whole.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import anthropic
 import openai
 import pytest
 
 import callers
-from backend import Ending, Script
+from backend import Ending, Exchange, Script
 from chains import SOON, chain, must_rest, requests_logged, total
 from conftest import StartFaulty, StartGateway
 from faulty import (
@@ -30,6 +31,7 @@ from faulty import (
     asked,
     continues,
     cuts,
+    cuts_inside,
     goes_silent,
     prefill_of,
     rechunked,
@@ -44,7 +46,7 @@ RESCUE = 'rescue = true\nclocks = { idle = "1s" }'
 NO_RESCUE = 'clocks = { idle = "1s" }'
 ASSISTANT = 'prefill = "assistant"'
 
-# Where an answer is left: 8 after 40 tokens, in three ways, and 9 after 20.
+# Where an answer is left: 8 after 40 tokens, in several ways, and 9 after 20.
 LEFT = {
     "8 closed": (cuts(40, Ending.CLOSED), 40),
     "8 reset": (cuts(40, Ending.RESET), 40),
@@ -52,10 +54,18 @@ LEFT = {
     "9 silent": (goes_silent(20), 20),
 }
 
+# The same in the middle of an event: a route that passes bytes on as they come has passed its half.
+LEFT_INSIDE = {
+    "8 closed inside an event": (cuts_inside(40), 40),
+    "8 reset inside an event": (cuts_inside(40, Ending.RESET), 40),
+    "8 ended properly inside an event": (cuts_inside(40, Ending.CLEAN), 40),
+}
+
 SHOWN = {"restart": "", "prefill": ASSISTANT}
 
 each_way = pytest.mark.parametrize("kept", [False, True], ids=["relayed", "kept"])
 each_left = pytest.mark.parametrize("left", list(LEFT))
+wherever_left = pytest.mark.parametrize("left", [*LEFT, *LEFT_INSIDE])
 speakers = pytest.mark.parametrize("ask", [callers.chat, callers.messages], ids=["chat", "messages"])
 each_shown = pytest.mark.parametrize("shown", list(SHOWN))
 
@@ -93,11 +103,11 @@ def must_be_one_error(read: callers.Read, delivered: int) -> None:
 @each_way
 @speakers
 @each_shown
-@each_left
+@wherever_left
 def test_8_9_the_rest_comes_from_the_fallback(
     left: str, shown: str, ask: callers.Ask, kept: bool, faulty: StartFaulty, gateway: StartGateway
 ) -> None:
-    play, delivered = LEFT[left]
+    play, delivered = (LEFT | LEFT_INSIDE)[left]
     primary = faulty(play)
     fallback = faulty(continues() if shown == "prefill" else answers(rechunked(TEXT)))
     running = gateway(chain(primary, fallback, kept=kept, route=RESCUE, fallback_keys=SHOWN[shown]))
@@ -268,11 +278,23 @@ def test_8_9_without_rescue_there_is_one_clear_error(
 
 
 @each_way
-@each_left
+@speakers
+@pytest.mark.parametrize("left", list(LEFT_INSIDE))
+def test_8_a_cut_inside_an_event_is_an_error_without_rescue(
+    left: str, ask: callers.Ask, kept: bool, faulty: StartFaulty, gateway: StartGateway
+) -> None:
+    play, delivered = LEFT_INSIDE[left]
+    heard = ask(gateway(chain(faulty(play), faulty(answers()), kept=kept, route=NO_RESCUE)).url)
+    assert heard.error is not None and heard.finish is None
+    assert heard.text == "".join(TOKENS[:delivered])
+
+
+@each_way
+@wherever_left
 def test_8_9_a_fallback_that_says_something_else_is_no_rescue(
     left: str, kept: bool, faulty: StartFaulty, gateway: StartGateway
 ) -> None:
-    play, delivered = LEFT[left]
+    play, delivered = (LEFT | LEFT_INSIDE)[left]
     primary, fallback = faulty(play), faulty(answers(OTHER_TOKENS))
     running = gateway(chain(primary, fallback, kept=kept, route=RESCUE))
     must_be_cut(callers.chat(running.url), delivered)
@@ -338,6 +360,14 @@ def test_8_a_third_entry_goes_on_where_the_second_is_down(faulty: StartFaulty, g
     heard = callers.chat(gateway(config).url)
     must_be_whole(heard)
     assert third.attempts == 1
+
+
+def test_8_two_cuts_are_mended_by_a_third(faulty: StartFaulty, gateway: StartGateway) -> None:
+    primary, second, third = faulty(cuts(20)), faulty(cuts(40)), faulty(answers(rechunked(TEXT)))
+    config = chain(primary, second, route=RESCUE).replace('"fallback-model" }]', '"fallback-model" }, "third"]')
+    config += f'\n[upstreams.third]\nurl = "{third.url}"\n'
+    must_be_whole(callers.chat(gateway(config).url))
+    assert (primary.attempts, second.attempts, third.attempts) == (1, 1, 1)
 
 
 # --- 9: the silent backend is let go, and the gateway is well.
@@ -447,6 +477,42 @@ def test_a_tool_call_that_was_cut_is_not_sewn_together(faulty: StartFaulty, gate
     assert read.text == "" and read.finishes == []
     assert len(read.errors) == 1 and read.payloads[-1] == read.errors[0]
     assert fallback.attempts == 0
+
+
+@each_shown
+@pytest.mark.parametrize("again", ["the same", "another"])
+@pytest.mark.parametrize("after", [5, 15], ids=["in thought", "behind it"])
+def test_thoughts_come_once_whatever_else_comes(
+    after: int, again: str, shown: str, faulty: StartFaulty, gateway: StartGateway
+) -> None:
+    """An answer with ten thoughts before its sixty tokens."""
+
+    def thinks(word: str) -> Play:
+        def play(exchange: Exchange) -> Script:
+            script = (continues() if shown == "prefill" else answers())(exchange)
+            if prefill_of(exchange) is not None:
+                return script
+            thought = b'data: {"id":"chatcmpl-1","object":"chat.completion.chunk","created":1,"model":"m","choices":' + (
+                b'[{"index":0,"delta":{"reasoning_content":"%s%d "},"finish_reason":null}]}\n\n'
+            )
+            thoughts = [thought % (word.encode(), number) for number in range(10)]
+            return replace(script, pieces=[script.pieces[0], *thoughts, *script.pieces[1:]])
+
+        return play
+
+    primary = faulty(lambda exchange: thinks("hm")(exchange).cut(1 + after, Ending.RESET))
+    fallback = faulty(thinks("hm" if again == "the same" else "well"))
+    read = callers.read_chat(gateway(chain(primary, fallback, route=RESCUE, fallback_keys=SHOWN[shown])).url)
+    deltas = [choice["delta"] for payload in read.payloads for choice in payload.get("choices") or []]
+    thoughts = "".join(delta.get("reasoning_content") or "" for delta in deltas)
+    all_of_it = "".join(f"hm{number} " for number in range(10))
+    if read.errors:
+        assert len(read.errors) == 1 and read.payloads[-1] == read.errors[0] and read.finishes == []
+        assert TEXT.startswith(read.text)
+        assert all_of_it.startswith(thoughts)
+    else:
+        assert read.text == TEXT and read.finishes == ["stop"] and read.body.count(b"[DONE]") == 1
+        assert thoughts == all_of_it or (again == "another" and after == 5), thoughts
 
 
 def test_what_is_counted_of_a_rescue(faulty: StartFaulty, gateway: StartGateway) -> None:

@@ -6,6 +6,8 @@ mod codec;
 mod endings;
 mod gone;
 mod hub;
+mod mixture;
 mod panics;
 mod pool;
+mod rescued;
 mod stalled;

@@ -6,8 +6,10 @@ pub mod binary;
 pub mod client;
 pub mod events;
 pub mod gateway;
+pub mod http2;
 pub mod limit;
 pub mod recording;
+pub mod script;
 pub mod tls;
 pub mod wire;
 
@@ -16,3 +18,4 @@ pub use client::{Ask, Client, Ended};
 pub use events::{Event, Reader};
 pub use gateway::{Gateway, gateway, toml};
 pub use limit::{until, within};
+pub use script::Script;

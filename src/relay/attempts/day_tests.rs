@@ -154,7 +154,7 @@ impl World {
                 untried: ready.is_some(),
                 ordinary: false,
             };
-            match decide(plan, &failed, group, fastrand::f64()) {
+            match decide(plan, &failed, group, fastrand::f64()).step {
                 Step::Again(pause) => {
                     self.log.lock().unwrap().retries.push(self.now());
                     sleep(pause).await;

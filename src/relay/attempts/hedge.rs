@@ -49,13 +49,14 @@ pub(super) async fn ask(question: Question, rules: config::Hedge) -> Result<Reac
     };
     let first = Run::new(question.clone(), None, 0, Until::Content);
     let leash = first.leash.clone();
-    let mut first = pin!(first.to_an_end());
+    let mut first = pin!(first.ask());
     tokio::select! {
         biased;
         reached = &mut first => return reached,
         () = sleep(rules.after) => {}
     }
-    let slow = &question.route.chain[0].group;
+    let route = question.route.clone();
+    let slow = &route.chain[0].group;
     if !slow.may_hedge(rules.percent) {
         return first.await;
     }
@@ -63,7 +64,8 @@ pub(super) async fn ask(question: Question, rules: config::Hedge) -> Result<Reac
     tracing::debug!(upstream = %slow.name, "no content yet: the next entry is asked too");
     let name = slow.name.clone();
     let second = Run::new(question, None, next, Until::Content);
-    let mut second = pin!(second.to_an_end());
+    let mut second = pin!(second.ask());
+    let asked = &route.chain[next].attempts;
     let (outcome, lost) = tokio::select! {
         biased;
         outcome = &mut first => match is_good(&outcome) {
@@ -75,8 +77,13 @@ pub(super) async fn ask(question: Question, rules: config::Hedge) -> Result<Reac
             false => (first.await, "not_needed"),
         },
     };
+    let won = lost == "slow";
+    match won {
+        true => asked.hedges_won.inc(),
+        false => asked.hedges_lost.inc(),
+    };
     outcome.map(|mut reached| {
-        if lost == "slow" {
+        if won {
             let mut trail = Trail::default();
             trail.note(&name, lost);
             trail.join(std::mem::take(&mut reached.trail));

@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use http::StatusCode;
 use tokio::time::{Instant, sleep, timeout_at};
+use tracing::Instrument;
 
 use self::hedge::Leash;
 pub(super) use question::Question;
@@ -44,7 +45,7 @@ pub(super) async fn ask(question: Question, upload: Upload) -> Result<Reached, R
         Some(rules) => Box::pin(hedge::ask(question, rules)).await,
         None => {
             let until = until_of(&question);
-            Run::new(question, Some(upload), 0, until).to_an_end().await
+            Run::new(question, Some(upload), 0, until).ask().await
         }
     }
 }
@@ -53,7 +54,7 @@ pub(super) async fn ask(question: Question, upload: Upload) -> Result<Reached, R
 pub(super) async fn ask_entry(question: Question, index: usize) -> Result<Reached, Refusal> {
     let run = Run::new(question, None, index, Until::Event);
     run.leash.hold();
-    run.to_an_end().await
+    run.ask().await
 }
 
 /// Up to where answers are read before they count: where nobody else could be asked, nothing is waited for.
@@ -105,7 +106,7 @@ impl Run {
         }
     }
 
-    async fn to_an_end(mut self) -> Result<Reached, Refusal> {
+    async fn ask(mut self) -> Result<Reached, Refusal> {
         let route = self.question.route.clone();
         let mut plan = Plan::new(&route.config, self.start, self.question.resend);
         loop {
@@ -153,8 +154,12 @@ impl Run {
                 });
             };
             let number = turn.endpoint().number;
-            let (bad, turn) = match self.attempt(entry, turn, outgoing, &clocks).await? {
+            let span = self.question.span(entry, turn.endpoint());
+            let attempt = self.attempt(entry, turn, outgoing, &clocks);
+            let (bad, turn) = match attempt.instrument(span.clone()).await? {
                 Ok((asked, turn)) => {
+                    span.record("status", asked.answer.head.status.as_u16());
+                    entry.attempts.answered.inc();
                     return Ok(Entered::Answered(Box::new(Reached {
                         began: turn.began(),
                         asked,
@@ -167,6 +172,8 @@ impl Run {
                 }
                 Err(failed) => *failed,
             };
+            span.record("trouble", bad.trouble.word());
+            drop(span);
             tried.push(number);
             let mut failed = self.look_at(&bad);
             self.note(&bad, &turn, entry);
@@ -176,10 +183,17 @@ impl Run {
             }
             ready = untried(&entry.group, key, &tried, plan);
             failed.untried = ready.is_some();
-            match decide(plan, &failed, &entry.group, fastrand::f64()) {
+            let decided = decide(plan, &failed, &entry.group, fastrand::f64());
+            if decided.refused {
+                entry.attempts.retries_refused.inc();
+            }
+            match decided.step {
                 Step::Again(pause) => {
                     // The answer is closed before its endpoint is left alone.
                     drop(last);
+                    if failed.sent {
+                        entry.attempts.retries.inc();
+                    }
                     if !pause.is_zero() {
                         sleep(pause).await;
                     }
@@ -229,7 +243,14 @@ impl Run {
                 };
                 let what = What::Nothing(reason);
                 let rest = None;
-                return Ok(Err(Box::new((Bad { trouble, rest, what }, turn))));
+                return Ok(Err(Box::new((
+                    Bad {
+                        trouble,
+                        rest,
+                        what,
+                    },
+                    turn,
+                ))));
             }
         };
         let judged = judge(answer, self.question.dialect, self.until, clocks, began).await;
@@ -255,17 +276,21 @@ impl Run {
     fn note(&mut self, bad: &Bad, turn: &Turn, entry: &Entry) {
         let endpoint = &turn.endpoint().name;
         let trouble = bad.trouble.word();
+        let request_id = self.question.request_id();
         match &bad.what {
             What::Nothing(reason) => {
-                tracing::warn!(%endpoint, trouble, %reason, "an attempt failed");
+                tracing::warn!(%endpoint, trouble, %reason, request_id, "an attempt failed");
             }
             What::Answer(answer) => {
                 let status = answer.head.status.as_u16();
-                tracing::info!(%endpoint, trouble, status, "an attempt failed");
+                tracing::info!(%endpoint, trouble, status, request_id, "an attempt failed");
             }
         }
         if let Some(rest) = bad.rest {
             turn.rest(rest.min(LONGEST_REST));
+        }
+        if let Some(counter) = entry.attempts.trouble(trouble) {
+            counter.inc();
         }
         self.trail.failed(&entry.group.name, bad.trouble);
     }
@@ -353,21 +378,26 @@ fn untried(group: &Group, key: Option<u64>, tried: &[u64], plan: &Plan<'_>) -> O
     (!tried.contains(&turn.endpoint().number)).then_some(turn)
 }
 
+/// What is done about an attempt that failed.
+struct Decided {
+    step: Step,
+    /// Whether it would have been sent again, had the budget allowed it.
+    refused: bool,
+}
+
 /// What is done about `failed`, as the plan has it and as `group` allows. `chance` is a number between 0 and 1.
-fn decide(plan: &mut Plan<'_>, failed: &Failed, group: &Group, chance: f64) -> Step {
-    let step = plan.after(failed, chance);
-    let Step::Again(pause) = step else {
-        return step;
-    };
-    if !pause.is_zero() && plan.has_next() && !group.has_able() {
+fn decide(plan: &mut Plan<'_>, failed: &Failed, group: &Group, chance: f64) -> Decided {
+    let mut step = plan.after(failed, chance);
+    let mut refused = false;
+    if let Step::Again(pause) = step {
         // Who waits here would be sent on afterwards.
-        return plan.skip();
+        let leads_nowhere = !pause.is_zero() && plan.has_next() && !group.has_able();
+        refused = !leads_nowhere && failed.sent && !group.may_retry();
+        if leads_nowhere || refused {
+            step = plan.skip();
+        }
     }
-    if failed.sent && !group.may_retry() {
-        tracing::debug!(upstream = %group.name, "not sent again: the retry budget is used up");
-        return plan.skip();
-    }
-    step
+    Decided { step, refused }
 }
 
 /// The longest that an endpoint is left alone because it asked for it.

@@ -55,11 +55,12 @@ pub(super) enum What {
 /// What a failure to get a head means; none where the endpoint is not concerned.
 pub(super) fn of_reason(reason: &Reason) -> Option<Trouble> {
     Some(match reason {
-        Reason::Upload(_) => return None,
+        // A caller must not get an endpoint ejected by what it asks for.
+        Reason::Upload(_) | Reason::Upgrade | Reason::Unwritable(_) => return None,
         reason if reason.before_request() => Trouble::Unreachable,
         Reason::FirstByteTimeout(_) => Trouble::Silent,
         Reason::FirstEventTimeout(_) => Trouble::NoEvent,
-        Reason::Head(_) | Reason::Framing(_) => Trouble::Malformed,
+        Reason::Head(_) | Reason::Framing(_) | Reason::Protocol(_) => Trouble::Malformed,
         _ => Trouble::Closed,
     })
 }

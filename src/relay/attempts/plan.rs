@@ -124,7 +124,10 @@ impl<'r> Plan<'r> {
         // Another endpoint has not asked for any pause.
         let (pause, rest) = match failed.untried {
             true => (Duration::ZERO, Duration::ZERO),
-            false => (backoff(&retry, self.again, chance), failed.rest.unwrap_or_default()),
+            false => (
+                backoff(&retry, self.again, chance),
+                failed.rest.unwrap_or_default(),
+            ),
         };
         // Rather than have the caller wait for what it was asked to leave alone.
         if rest > retry.longest || (rest > pause && self.has_next()) {

@@ -10,11 +10,12 @@ use crate::config::{Balance, Dialect, HashBy, Prefill};
 use crate::dialect::{Facts, prefilled, rename_model};
 use crate::edge::auth;
 use crate::edge::hop::Hop;
+use crate::edge::trace::REQUEST_ID;
 use crate::relay::order::Order;
 use crate::relay::outgoing::Outgoing;
 use crate::relay::plane::{Entry, LiveRoute};
 use crate::relay::refusal::Refusal;
-use crate::upstream::{Pool, Upload, hash_of};
+use crate::upstream::{Endpoint, Pool, Upload, hash_of};
 
 /// Who is asking, as the trusted proxies before us have told it.
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
@@ -38,6 +39,8 @@ pub(in crate::relay) struct Question {
     pub(in crate::relay) resend: bool,
     /// What it is told apart by, where that decides which endpoint is asked.
     caller: Option<u64>,
+    /// The request's id, as it goes out.
+    request_id: Option<HeaderValue>,
     /// The beginning of the answer, where it is to be continued.
     begun: Option<Arc<str>>,
 }
@@ -46,7 +49,11 @@ impl Question {
     /// What `order` asks, and its body. `events` tells whether an event stream is wanted.
     pub(in crate::relay) fn of(order: Order, hop: Hop, events: bool) -> (Self, Upload) {
         let plain = events || (order.dialect != Dialect::Plain && order.facts.is_none());
-        let by_key = order.route.chain.iter().any(|entry| entry.group.is_by_key());
+        let by_key = order
+            .route
+            .chain
+            .iter()
+            .any(|entry| entry.group.is_by_key());
         let caller = by_key.then(|| caller_of(&order)).flatten();
         let (body, upload) = match (order.kept, order.body) {
             (Some(whole), _) => (Some(whole.clone()), Upload::Kept(whole)),
@@ -56,6 +63,7 @@ impl Question {
                 (None, Upload::Streaming(Box::pin(body), length))
             }
         };
+        let request_id = order.parts.headers.get(REQUEST_ID).cloned();
         let method = order.parts.method;
         let resend = (method.is_idempotent() || order.dialect != Dialect::Plain) && body.is_some();
         let question = Self {
@@ -71,6 +79,7 @@ impl Question {
             plain,
             resend,
             caller,
+            request_id,
             begun: None,
         };
         (question, upload)
@@ -122,6 +131,24 @@ impl Question {
         let begun = self.begun.as_ref().filter(|_| how != Prefill::No);
         let prefilled = begun.and_then(|text| prefilled(self.dialect, &named, text, how));
         Some(prefilled.unwrap_or(named))
+    }
+
+    /// The request's id, as it goes out.
+    pub(super) fn request_id(&self) -> Option<&str> {
+        self.request_id.as_ref()?.to_str().ok()
+    }
+
+    /// The span of one attempt, for whoever follows a request by its ids.
+    pub(super) fn span(&self, entry: &Entry, endpoint: &Endpoint) -> tracing::Span {
+        tracing::debug_span!(
+            target: "deltaway::attempt",
+            "attempt",
+            request_id = self.request_id(),
+            upstream = &*entry.upstream.name,
+            endpoint = &*endpoint.name,
+            status = tracing::field::Empty,
+            trouble = tracing::field::Empty,
+        )
     }
 
     /// What decides which endpoint of `entry` is asked, where that goes by the request.

@@ -38,9 +38,15 @@ impl Trail {
         self.more += other.more;
     }
 
-    /// Whether nothing failed.
-    pub fn is_empty(&self) -> bool {
-        self.tried.is_empty()
+    /// It all in one line, with the upstream that answered; none where nothing failed.
+    pub fn told(&self, answered: Option<&str>) -> Option<String> {
+        if self.tried.is_empty() {
+            return None;
+        }
+        Some(match answered {
+            Some(upstream) => format!("{self},{upstream}:answered"),
+            None => self.to_string(),
+        })
     }
 }
 

@@ -26,7 +26,7 @@ use super::context::{Context, Reached};
 use super::fingerprint::{self, Digest};
 use super::order::{self, Order};
 use super::plane::LiveRoute;
-use super::record::Record;
+use super::record::{Answerer, Record};
 use super::refusal::Refusal;
 use super::streams::Here;
 use super::watch::{self as delivering, Offer, Reading};
@@ -94,11 +94,21 @@ pub(super) struct Generation {
     pub(super) state: watch::Sender<State>,
     /// Told when its owner wants no more of it.
     pub(super) stop: watch::Sender<bool>,
+    /// Who answers.
+    pub(super) answerer: Arc<Answerer>,
     /// When it ended.
     ended: Mutex<Option<Instant>>,
 }
 
 impl Generation {
+    /// Notes who answers.
+    pub(super) fn answered_by(&self, entry: usize, endpoint: Arc<str>) {
+        *self
+            .answerer
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner) = Some((entry, endpoint));
+    }
+
     /// Notes that nothing more will come.
     pub(super) fn ended(&self, end: End) {
         self.stream.close(end);
@@ -307,6 +317,7 @@ pub(super) async fn open(
 fn note(record: &mut Option<Box<Record>>, generation: &Generation) {
     if let Some(record) = record {
         record.stream = Some(generation.id.clone());
+        record.answerer = Some(generation.answerer.clone());
     }
 }
 
@@ -410,6 +421,7 @@ impl Asking {
             keys: Mutex::default(),
             state: watch::Sender::new(State::Opening),
             stop: watch::Sender::new(false),
+            answerer: Arc::default(),
             ended: Mutex::new(None),
         });
         // Before the source begins, or it would find nobody there.

@@ -18,9 +18,12 @@ use crate::relay::context::Reached;
 use crate::relay::error_frame::error_frame;
 use crate::relay::incoming::Incoming;
 use crate::relay::order::{self, Order};
+use crate::relay::record::counted;
 use crate::relay::refusal::Refusal;
 use crate::relay::streams::Streams;
+
 use crate::relay::tail::{Cut, Tail, TailEnd};
+use crate::relay::unfit;
 use crate::sse::{Lines, Splitter};
 use crate::upstream::BodyEnd;
 
@@ -47,12 +50,12 @@ pub(super) async fn run(
     };
     let reached = match asked {
         Some(Ok(reached)) => reached,
-        Some(Err(refusal)) => return pass(&generation, &streams, Err(refusal), give),
-        None => return pass(&generation, &streams, Err(Refusal::stopped()), give),
+        Some(Err(refusal)) => return pass(&generation, &streams, Err(refusal), give).await,
+        None => return pass(&generation, &streams, Err(Refusal::stopped()), give).await,
     };
     let kind = body_kind(&reached.asked.answer.head.headers);
     if reached.asked.answer.head.status != StatusCode::OK || kind == BodyKind::Opaque {
-        return pass(&generation, &streams, Ok(reached), give);
+        return pass(&generation, &streams, Ok(reached), give).await;
     }
     Source {
         generation: &generation,
@@ -81,7 +84,7 @@ impl Drop for AtLast<'_> {
 }
 
 /// What came is no stream: it is the first caller's, and nothing is kept.
-fn pass(
+async fn pass(
     generation: &Arc<Generation>,
     streams: &Streams,
     what: Result<Reached, Refusal>,
@@ -94,18 +97,18 @@ fn pass(
             abort: false,
         },
         // The caller has left, or was sent a head already.
-        Err(what) => refuse(generation, what),
+        Err(what) => refuse(generation, what).await,
     };
     generation.state.send_replace(State::Passed);
     generation.ended(end);
 }
 
 /// Tells who reads the stream already that there is none.
-fn refuse(generation: &Generation, what: Result<Reached, Refusal>) -> End {
+async fn refuse(generation: &Generation, what: Result<Reached, Refusal>) -> End {
     let (status, code, message) = match what {
-        Ok(reached) => {
+        Ok(mut reached) => {
+            let message = unfit::told(&mut reached.asked.answer).await;
             let status = reached.asked.answer.head.status;
-            let message = format!("the upstream answered {status} instead of an event stream");
             (status, "upstream_refused", message)
         }
         Err(refusal) => (refusal.status, refusal.code, refusal.message),
@@ -170,7 +173,8 @@ impl Source<'_> {
             _ => Cut::Events(Splitter::new(most)),
         };
         let began = reached.began;
-        let endpoint = reached.asked.endpoint.name.clone();
+        let mut answerer = (reached.entry, reached.asked.endpoint.name.clone());
+        generation.answered_by(answerer.0, answerer.1.clone());
         let mut tail = Tail::new(generation.stream.clone(), cut);
         tail.trail = std::mem::take(&mut reached.trail);
         // An answer that is continued judges each of its backends by itself.
@@ -207,13 +211,24 @@ impl Source<'_> {
         if let Some(turn) = tail.turn.take().filter(|_| blames_endpoint(code, &verdict)) {
             turn.end(Some(verdict.ending == Ending::Complete));
         }
+        if let Some(last) = tail.answerer.take() {
+            generation.answered_by(last.0, last.1.clone());
+            answerer = last;
+        }
+        let (entry, endpoint) = answerer;
+        let entry = &generation.route.chain[entry];
+        let usage = watcher.usage();
+        entry.count_tokens(&usage, 0);
         self.finish(verdict, code, &message);
-        let attempts = (!tail.trail.is_empty()).then(|| tail.trail.to_string());
+        let attempts = tail.trail.told(Some(&entry.upstream.name));
         tracing::info!(
             route = %generation.route.config.name,
             stream = %generation.id,
             %endpoint,
             attempts,
+            prompt_tokens = usage.prompt,
+            completion_tokens = usage.delivered().map(|(tokens, _)| tokens),
+            tokens = usage.delivered().map(|(_, estimated)| counted(estimated)),
             events = tail.events,
             total_ms = started.elapsed().as_millis() as u64,
             ending = %verdict.ending,
@@ -263,7 +278,13 @@ impl Source<'_> {
 
 /// Whether the end says anything about the endpoint: nothing where it was ours.
 fn blames_endpoint(code: &str, verdict: &Verdict) -> bool {
-    let ours = ["stopped", "deserted", "closed", "total_timeout", "event_too_large"];
+    let ours = [
+        "stopped",
+        "deserted",
+        "closed",
+        "total_timeout",
+        "event_too_large",
+    ];
     verdict.ending == Ending::Complete || !ours.contains(&code)
 }
 

@@ -1,6 +1,7 @@
 //! One request and the head of its answer, on one connection.
 
 use std::future::poll_fn;
+use std::net::SocketAddr;
 use std::task::{Context, Poll, Waker, ready};
 use std::time::{Duration, Instant};
 
@@ -28,6 +29,8 @@ pub struct Connection {
     pub(super) transport: Transport,
     /// Bytes that were read together with a head and stand behind it.
     pub(super) read_ahead: BytesMut,
+    /// Where it leads, where its endpoint's name may come to lead elsewhere.
+    pub(in crate::upstream) peer: Option<SocketAddr>,
     /// Whether an answer was already read from it: then the server may close it under a request.
     pub reused: bool,
 }
@@ -38,6 +41,7 @@ impl Connection {
         Self {
             transport,
             read_ahead: BytesMut::new(),
+            peer: None,
             reused: false,
         }
     }

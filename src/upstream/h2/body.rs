@@ -17,7 +17,7 @@ use crate::upstream::body::{BodyEnd, Piece};
 use crate::upstream::fault::Reason;
 
 /// How long the frame that only says "this was the end" is waited for, where all data came.
-const LAST_FRAME: Duration = Duration::from_secs(1);
+const LAST_FRAME: Duration = Duration::from_secs(10);
 
 /// The body of an answer by HTTP/2.
 pub struct Body {

@@ -1,7 +1,7 @@
 //! A new connection, by the version of HTTP that is spoken there.
 
-use std::time::Duration;
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use rustls::AlertDescription;
 use tokio_rustls::TlsConnector;

@@ -141,7 +141,11 @@ async fn read_frame(tcp: &mut TcpStream) -> (u8, u32) {
 
 /// A connection on which settings were exchanged and the head of a request has come, on stream 1.
 async fn asked_by_hand(listener: &TcpListener) -> TcpStream {
-    let (mut tcp, _) = listener.accept().await.unwrap();
+    settle(listener.accept().await.unwrap().0).await
+}
+
+/// The same of a connection that was accepted.
+async fn settle(mut tcp: TcpStream) -> TcpStream {
     tcp.write_all(&frame(4, 0, 0, &[])).await.unwrap();
     let mut preface = [0; 24];
     tcp.read_exact(&mut preface).await.unwrap();
@@ -190,7 +194,7 @@ async fn a_peer_that_answers_no_ping_is_given_up() {
     caller.pool.sweep();
     let cut = piece(&mut asked).await;
     assert!(matches!(cut, Some(Err(Reason::Silent(PONG)))), "{cut:?}");
-    assert_eq!(caller.pool.sessions(1).count(), 0);
+    assert_eq!(caller.connections(), 0);
 }
 
 /// Lets time pass at once.
@@ -230,10 +234,10 @@ async fn idle_connections_are_closed_and_busy_ones_are_not() {
     let (second, ()) = tokio::join!(caller.ask(), async { backend.next().await.answer("done") });
     assert_eq!(all(&mut second.unwrap()).await, b"done");
     caller.pool.sweep();
-    assert_eq!(caller.pool.sessions(1).count(), 2);
+    assert_eq!(caller.connections(), 2);
     later(Duration::from_secs(31)).await;
     caller.pool.sweep();
-    assert_eq!(caller.pool.sessions(1).count(), 1);
+    assert_eq!(caller.connections(), 1);
     within("the idle connection's end", backend.ended.notified()).await;
     first_stream.send_data("busy".into(), true).unwrap();
     assert_eq!(all(&mut first.unwrap()).await, b"busy");
@@ -261,4 +265,55 @@ async fn a_connection_that_is_lost_is_a_cut_and_is_not_used_again() {
         tcp
     });
     assert_eq!(again.unwrap().answer.head.status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn a_connection_is_opened_for_all_who_wait_and_not_only_for_the_first() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let caller = Caller::two(listener.local_addr().unwrap());
+    let mut first = Box::pin(caller.ask());
+    let mut second = Box::pin(caller.ask());
+    // Both wait for the settings of the connection that the first has asked for.
+    let tcp = tokio::select! {
+        _ = &mut first => panic!("nobody answered"),
+        _ = &mut second => panic!("nobody answered"),
+        accepted = listener.accept() => accepted.unwrap().0,
+    };
+    drop(first);
+    let (asked, _tcp) = tokio::join!(second, async {
+        let mut tcp = settle(tcp).await;
+        tcp.write_all(&frame(1, 5, 1, &[0x88])).await.unwrap();
+        tcp
+    });
+    assert_eq!(asked.unwrap().answer.head.status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn a_server_without_settings_runs_out_the_connect_clock() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let mut caller = Caller::two(listener.local_addr().unwrap());
+    caller.clocks.connect = Some(Duration::from_millis(50));
+    let fault = caller.ask().await.unwrap_err();
+    assert!(matches!(fault.reason, Reason::ConnectTimeout(_)), "{fault}");
+    assert_eq!(caller.connections(), 0);
+}
+
+#[tokio::test]
+async fn no_connection_carries_more_streams_than_can_wait_for_one_lost_packet() {
+    let mut backend = Backend::plain(100_000).await;
+    let caller = Caller::two(backend.address);
+    let (answers, connections) = tokio::join!(join_all((0..300).map(|_| caller.ask())), async {
+        let mut held = Vec::new();
+        while held.len() < 300 {
+            held.push(backend.next().await);
+        }
+        for arrived in &mut held {
+            arrived.answer("done");
+        }
+        held.iter()
+            .filter(|arrived| arrived.connection == 1)
+            .count()
+    });
+    assert!(answers.iter().all(Result::is_ok));
+    assert_eq!((backend.connections(), connections), (2, 256));
 }

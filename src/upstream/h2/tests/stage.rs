@@ -8,7 +8,7 @@ use std::time::Duration;
 use ::h2::server::{self, SendResponse};
 use ::h2::{RecvStream, SendStream};
 use bytes::{Bytes, BytesMut};
-use http::{HeaderMap, HeaderValue, Method, Request, Response};
+use http::{HeaderMap, Method, Request, Response};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -18,10 +18,10 @@ use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 use super::super::compose;
 use crate::config::{HttpVersion, ResolvedClocks};
-use crate::upstream::fixtures;
+use crate::upstream::fixtures::{endpoint, group};
 use crate::upstream::{
-    Announced, Ask, Asked, BuildHead, Endpoint, Group, Health, Piece, Place, Pool, Reason, Upload,
-    UpstreamFault, encode,
+    Announced, Ask, Asked, BuildHead, Endpoint, Group, Piece, Pool, Reason, Upload, UpstreamFault,
+    encode,
 };
 
 /// Far above what a loaded machine needs.
@@ -234,20 +234,13 @@ pub struct Caller {
 
 impl Caller {
     pub fn new(address: SocketAddr, http: HttpVersion, tls: Option<TlsConnector>) -> Self {
-        let endpoint = Endpoint {
-            number: 1,
-            name: format!("http://{address}").into(),
-            authority: HeaderValue::from_str(&address.to_string()).unwrap(),
-            base: Arc::from("/base"),
-            place: Place::Address(address),
-            server_name: tls
-                .is_some()
-                .then(|| ServerName::try_from("127.0.0.1").unwrap()),
-            health: Health::default(),
-        };
-        let mut group = fixtures::group(vec![Arc::new(endpoint)], |upstream| {
+        let mut endpoint = endpoint(address, "/base");
+        if tls.is_some() {
+            let own = Arc::get_mut(&mut endpoint).unwrap();
+            own.server_name = Some(ServerName::try_from("127.0.0.1").unwrap());
+        }
+        let mut group = group(vec![endpoint], |upstream| {
             upstream.http = http;
-            upstream.pool_idle = 8;
             upstream.pool_keep = Duration::from_secs(1);
         });
         group.tls = tls;
@@ -288,15 +281,26 @@ impl Caller {
             request: &self.request,
         };
         let mut upload = Some(upload);
-        let endpoint = self.group.members[0].endpoint.clone();
-        let attempt = self.group.attempt(&endpoint, &ask, &mut upload);
+        let endpoint = self.endpoint();
+        let attempt = self.group.attempt(endpoint, &ask, &mut upload);
+        let (name, endpoint) = (endpoint.name.clone(), endpoint.clone());
         match within("an answer", attempt).await {
             Ok(answer) => Ok(Asked { endpoint, answer }),
-            Err(reason) => {
-                let endpoint = endpoint.name.clone();
-                Err(UpstreamFault { endpoint, reason })
-            }
+            Err(reason) => Err(UpstreamFault {
+                endpoint: name,
+                reason,
+            }),
         }
+    }
+
+    /// Whom it asks.
+    pub fn endpoint(&self) -> &Arc<Endpoint> {
+        &self.group.members[0].endpoint
+    }
+
+    /// How many connections by HTTP/2 it has.
+    pub fn connections(&self) -> usize {
+        self.pool.sessions(self.endpoint().number).count()
     }
 
     /// Asks without a body.

@@ -286,8 +286,12 @@ async fn an_announced_length_is_counted_down() {
     assert!(asked.answer.body.is_over());
     // What is over is not reset, though the frame with the end is still to come.
     drop(asked);
-    stream.send_data(Bytes::new(), true).unwrap();
-    let (asked, ()) = tokio::join!(caller.ask(), async { backend.next().await.answer("next") });
+    // A reset would have come before the next request.
+    let (asked, ()) = tokio::join!(caller.ask(), async {
+        let mut next = backend.next().await;
+        stream.send_data(Bytes::new(), true).unwrap();
+        next.answer("next");
+    });
     assert_eq!(all(&mut asked.unwrap()).await, b"next");
     let reset = futures_util::future::poll_immediate(poll_fn(|cx| stream.poll_reset(cx))).await;
     assert!(!matches!(reset, Some(Ok(_))), "{reset:?}");
@@ -311,6 +315,24 @@ async fn a_body_that_was_begun_is_not_sent_again() {
         "{fault}"
     );
     assert!(!fault.reason.before_request());
+}
+
+#[tokio::test]
+async fn a_head_that_is_too_large_is_not_taken() {
+    let mut backend = Backend::plain(100).await;
+    let caller = Caller::two(backend.address);
+    let (asked, ()) = tokio::join!(caller.ask(), async {
+        let head = Response::builder().header("large", "x".repeat(70_000));
+        let mut arrived = backend.next().await;
+        let head = head.body(()).unwrap();
+        arrived.respond.send_response(head, true).unwrap();
+    });
+    let fault = asked.unwrap_err();
+    assert!(matches!(fault.reason, Reason::Protocol(_)), "{fault}");
+    // The connection is none the worse.
+    let (asked, ()) = tokio::join!(caller.ask(), async { backend.next().await.answer("next") });
+    assert_eq!(all(&mut asked.unwrap()).await, b"next");
+    assert_eq!(backend.connections(), 1);
 }
 
 #[tokio::test]

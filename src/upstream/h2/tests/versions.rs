@@ -150,7 +150,7 @@ async fn another_protocol_is_refused_where_only_http_2_is_spoken() {
 #[test]
 fn a_head_has_nothing_of_a_connection() {
     let caller = Caller::two("127.0.0.1:80".parse().unwrap());
-    let endpoint = &caller.group.members[0].endpoint;
+    let endpoint = caller.endpoint();
     let mut headers = HeaderMap::new();
     headers.insert(HOST, HeaderValue::from_static("other.example"));
     headers.insert(CONNECTION, HeaderValue::from_static("te, upgrade"));
