@@ -230,7 +230,7 @@ impl Run {
             match decided.step {
                 Step::Again(pause) => {
                     // The answer is closed before its endpoint is left alone.
-                    drop(last);
+                    self.keep(last).await;
                     if failed.sent {
                         entry.attempts.retries.inc();
                     }
