@@ -42,6 +42,8 @@ pub(super) struct Rescued {
     transcript: Transcript,
     /// Backends that went on so far.
     legs: usize,
+    /// The endpoints that were cut, by number.
+    spent: Vec<u64>,
     /// Events to hand out.
     ready: VecDeque<Bytes>,
     end: Option<BodyEnd>,
@@ -53,6 +55,8 @@ struct Leg {
     /// None once it is of no more use.
     body: Option<Box<AnswerBody>>,
     turn: Option<Turn>,
+    /// Its endpoint's number.
+    endpoint: u64,
     entry: usize,
     clocks: ResolvedClocks,
     splitter: Splitter,
@@ -104,6 +108,7 @@ impl Rescued {
             state: State::Reading,
             transcript: Transcript::new(dialect),
             legs: 0,
+            spent: Vec::new(),
             ready: VecDeque::new(),
             end: None,
             handover: None,
@@ -329,7 +334,9 @@ impl Rescued {
             return;
         }
         let text: Arc<str> = self.transcript.text().into();
-        let asking = ask_for_the_rest(self.question.clone(), self.leg.entry, text);
+        self.spent.push(self.leg.endpoint);
+        let place = (self.leg.entry, self.spent.clone());
+        let asking = ask_for_the_rest(self.question.clone(), place, text);
         self.state = State::Asking(Box::pin(asking), reason);
     }
 
@@ -370,6 +377,7 @@ impl Leg {
     fn new(mut reached: Reached, dialect: Dialect, sequel: Option<Sequel>) -> Self {
         Self {
             turn: reached.turn.take(),
+            endpoint: reached.asked.endpoint.number,
             entry: reached.entry,
             clocks: reached.clocks,
             body: Some(reached.asked.answer.body),
@@ -413,8 +421,12 @@ fn event_of(name: Option<&str>, data: &[u8]) -> Option<Frame> {
 }
 
 /// Asks the entries behind `entry`, or the same one where there is no other, for the rest of an answer of which
-/// `text` was delivered.
-async fn ask_for_the_rest(question: Question, entry: usize, text: Arc<str>) -> Option<Next> {
+/// `text` was delivered; rather not the endpoints that are `spent`.
+async fn ask_for_the_rest(
+    question: Question,
+    (entry, spent): (usize, Vec<u64>),
+    text: Arc<str>,
+) -> Option<Next> {
     let targets = &question.route.config.to;
     let behind = (entry + 1..targets.len()).filter(|&index| !targets[index].larger);
     let mut candidates: Vec<usize> = behind.collect();
@@ -430,12 +442,12 @@ async fn ask_for_the_rest(question: Question, entry: usize, text: Arc<str>) -> O
                 .is_some_and(|body| prefilled(question.dialect, body, &text, how).is_some());
         if takes {
             let begun = question.continued(text.clone());
-            if let Some(reached) = good(ask_entry(begun, index).await) {
+            if let Some(reached) = good(ask_entry(begun, index, spent.clone()).await) {
                 let prefilled = true;
                 return Some(Next { reached, prefilled });
             }
         }
-        if let Some(reached) = good(ask_entry(question.clone(), index).await) {
+        if let Some(reached) = good(ask_entry(question.clone(), index, spent.clone()).await) {
             let prefilled = false;
             return Some(Next { reached, prefilled });
         }

@@ -15,26 +15,16 @@ use crate::relay::refusal::Refusal;
 
 /// Keeps a run where it is, once somebody else asks the other entries.
 #[derive(Debug, Clone, Default)]
-pub(in crate::relay) struct Leash(Arc<Place>);
+pub(in crate::relay) struct Leash(Arc<Held>);
 
-/// Where a run is.
 #[derive(Debug, Default)]
-struct Place {
-    entry: AtomicUsize,
+struct Held {
     is_held: AtomicBool,
+    /// The entry that the run asks.
+    entry: AtomicUsize,
 }
 
 impl Leash {
-    /// The run has come to this entry.
-    pub(super) fn comes_to(&self, entry: usize) {
-        self.0.entry.store(entry, Ordering::Relaxed);
-    }
-
-    /// The entry that the run is at.
-    fn entry(&self) -> usize {
-        self.0.entry.load(Ordering::Relaxed)
-    }
-
     /// From now on the run stays at its entry.
     pub(super) fn hold(&self) {
         self.0.is_held.store(true, Ordering::Relaxed);
@@ -42,6 +32,15 @@ impl Leash {
 
     pub(super) fn is_held(&self) -> bool {
         self.0.is_held.load(Ordering::Relaxed)
+    }
+
+    /// The run asks this entry from now on.
+    pub(super) fn enter(&self, entry: usize) {
+        self.0.entry.store(entry, Ordering::Relaxed);
+    }
+
+    fn entry(&self) -> usize {
+        self.0.entry.load(Ordering::Relaxed)
     }
 }
 
@@ -52,10 +51,13 @@ pub(super) fn of(question: &Question) -> Option<config::Hedge> {
     question.route.config.hedge.filter(|_| may)
 }
 
-/// The next entry behind `entry` that is asked beside another.
+/// The entry to ask beside `entry`.
 fn behind(question: &Question, entry: usize) -> Option<usize> {
-    let targets = &question.route.config.to;
-    (entry + 1..targets.len()).find(|&index| !targets[index].larger)
+    let targets = question.route.config.to.iter().enumerate();
+    let mut others = targets.skip(entry + 1);
+    others
+        .find(|(_, target)| !target.larger)
+        .map(|(index, _)| index)
 }
 
 /// Asks, and asks the next entry too when no content has come in time. Whoever is not heard is let go at once.
@@ -69,16 +71,18 @@ pub(super) async fn ask(question: Question, rules: config::Hedge) -> Result<Reac
         () = sleep(rules.after) => {}
     }
     let route = question.route.clone();
-    // It may have moved on by itself; who is asked already is not asked twice.
-    let slow = &route.chain[leash.entry()].group;
-    let Some(next) = behind(&question, leash.entry()) else {
+    // It may have failed over meanwhile: nobody is asked beside itself.
+    let entry = leash.entry();
+    let Some(next) = behind(&question, entry) else {
         return first.await;
     };
+    let slow = &route.chain[entry].group;
     if !slow.may_hedge(rules.percent) {
         return first.await;
     }
     leash.hold();
     tracing::debug!(upstream = %slow.name, "no content yet: the next entry is asked too");
+    let name = slow.name.clone();
     let second = Run::new(question, None, next, Until::Content);
     let mut second = pin!(second.ask());
     let asked = &route.chain[next].attempts;
@@ -86,15 +90,18 @@ pub(super) async fn ask(question: Question, rules: config::Hedge) -> Result<Reac
         biased;
         outcome = &mut first => match is_good(&outcome) {
             true => (outcome, false),
-            false => {
-                let other = second.await;
-                let won = is_good(&other);
-                (better(other, outcome), won)
-            }
+            false => last_of(outcome, second.await),
         },
         outcome = &mut second => match is_good(&outcome) {
-            true => (overtaken(outcome, &slow.name), true),
-            false => (better(first.await, outcome), false),
+            true => {
+                let mut trail = Trail::default();
+                trail.note(&name, "slow");
+                (behind_trail(trail, outcome), true)
+            }
+            false => match first.await {
+                first if is_good(&first) => (first, false),
+                first => last_of(first, outcome),
+            },
         },
     };
     match won {
@@ -104,36 +111,35 @@ pub(super) async fn ask(question: Question, rules: config::Hedge) -> Result<Reac
     outcome
 }
 
-/// Of two outcomes the one that the caller gets: `last`, unless only the other holds a backend's own words. What was
-/// tried on either way is told with it.
-fn better(
-    mut last: Result<Reached, Refusal>,
-    mut before: Result<Reached, Refusal>,
-) -> Result<Reached, Refusal> {
-    let mut trail = std::mem::take(trail_of(&mut before));
-    trail.join(std::mem::take(trail_of(&mut last)));
-    let mut outcome = match last.is_err() && before.is_ok() {
-        true => before,
-        false => last,
+/// What the caller gets where the first has failed, and whether that is the second's. A backend's own error is better
+/// than one of ours.
+fn last_of(
+    mut first: Result<Reached, Refusal>,
+    second: Result<Reached, Refusal>,
+) -> (Result<Reached, Refusal>, bool) {
+    if first.is_ok() && second.is_err() {
+        return (first, false);
+    }
+    let trail = match &mut first {
+        Ok(reached) => std::mem::take(&mut reached.trail),
+        Err(refusal) => std::mem::take(&mut refusal.trail),
     };
-    *trail_of(&mut outcome) = trail;
-    outcome
+    let won = is_good(&second);
+    (behind_trail(trail, second), won)
 }
 
-/// `outcome` has come before that of `slow`.
-fn overtaken(mut outcome: Result<Reached, Refusal>, slow: &Arc<str>) -> Result<Reached, Refusal> {
-    let mut trail = Trail::default();
-    trail.note(slow, "slow");
-    trail.join(std::mem::take(trail_of(&mut outcome)));
-    *trail_of(&mut outcome) = trail;
-    outcome
-}
-
-fn trail_of(outcome: &mut Result<Reached, Refusal>) -> &mut Trail {
-    match outcome {
+/// `outcome`, with what was tried before it.
+fn behind_trail(
+    mut trail: Trail,
+    mut outcome: Result<Reached, Refusal>,
+) -> Result<Reached, Refusal> {
+    let own = match &mut outcome {
         Ok(reached) => &mut reached.trail,
         Err(refusal) => &mut refusal.trail,
-    }
+    };
+    trail.join(std::mem::take(own));
+    *own = trail;
+    outcome
 }
 
 /// Whether it is an answer, and no error.
