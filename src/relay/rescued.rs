@@ -455,9 +455,14 @@ async fn ask_for_the_rest(
                 .is_some_and(|body| prefilled(question.dialect, body, &text, how).is_some());
         if takes {
             let begun = question.continued(text.clone());
-            if let Some(reached) = good(ask_entry(begun, index, spent.clone()).await) {
+            let outcome = ask_entry(begun, index, spent.clone()).await;
+            let minds = may_mind_beginnings(&outcome);
+            if let Some(reached) = good(outcome) {
                 let prefilled = true;
                 return Some(Next { reached, prefilled });
+            }
+            if !minds {
+                continue;
             }
         }
         if let Some(reached) = good(ask_entry(question.clone(), index, spent.clone()).await) {
@@ -466,6 +471,15 @@ async fn ask_for_the_rest(
         }
     }
     None
+}
+
+/// Whether a backend may have refused because it was given a beginning: not one that is busy, or did not answer. It
+/// would do the same to the question without one.
+fn may_mind_beginnings(outcome: &Result<Reached, Refusal>) -> bool {
+    let status = outcome
+        .as_ref()
+        .map(|reached| reached.asked.answer.head.status);
+    status.is_ok_and(|status| !matches!(status.as_u16(), 429 | 502..=504 | 529))
 }
 
 /// The answer, if it is an event stream.
