@@ -42,6 +42,8 @@ pub(super) struct Rescued {
     transcript: Transcript,
     /// Backends that went on so far.
     legs: usize,
+    /// The endpoints that were cut, by number.
+    spent: Vec<u64>,
     /// Events to hand out.
     ready: VecDeque<Bytes>,
     end: Option<BodyEnd>,
@@ -50,8 +52,11 @@ pub(super) struct Rescued {
 
 /// One backend's part.
 struct Leg {
-    body: Box<AnswerBody>,
+    /// None once it is of no more use.
+    body: Option<Box<AnswerBody>>,
     turn: Option<Turn>,
+    /// Its endpoint's number.
+    endpoint: u64,
     entry: usize,
     clocks: ResolvedClocks,
     splitter: Splitter,
@@ -103,6 +108,7 @@ impl Rescued {
             state: State::Reading,
             transcript: Transcript::new(dialect),
             legs: 0,
+            spent: Vec::new(),
             ready: VecDeque::new(),
             end: None,
             handover: None,
@@ -152,7 +158,11 @@ impl Rescued {
 
     /// Reads on in the leg, until there are events or its end.
     fn poll_leg(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let piece = match self.leg.body.poll_piece(cx) {
+        let Some(body) = &mut self.leg.body else {
+            self.state = State::Over;
+            return Poll::Ready(());
+        };
+        let piece = match body.poll_piece(cx) {
             Poll::Ready(piece) => piece,
             Poll::Pending => {
                 let limit = ready!(self.leg.poll_silence(cx));
@@ -166,7 +176,7 @@ impl Rescued {
             Some(Ok(Piece::Trailers(_))) => {}
             Some(Err(reason)) => self.leg_ended(TransportEnd::Cut, reason),
             None => {
-                let end = match self.leg.body.end() {
+                let end = match body.end() {
                     Some(BodyEnd::Framed) => TransportEnd::Framed,
                     Some(BodyEnd::Closed) => TransportEnd::Closed,
                     None => TransportEnd::Cut,
@@ -216,7 +226,7 @@ impl Rescued {
         let fed = self
             .leg
             .splitter
-            .feed(b"\n\n", &mut |block: Block| last = Some(block));
+            .finish(&mut |block: Block| last = Some(block));
         if let Some(block) = last.filter(is_whole)
             && fed.is_ok()
         {
@@ -317,12 +327,16 @@ impl Rescued {
     /// The leg is of no more use: somebody else goes on, or nobody can.
     fn cut(&mut self, reason: Reason) {
         self.leg.judge(false);
+        // Its backend is to work for nobody while another one is asked.
+        self.leg.body = None;
         if !self.can_go_on() {
             self.give_up(reason);
             return;
         }
         let text: Arc<str> = self.transcript.text().into();
-        let asking = ask_for_the_rest(self.question.clone(), self.leg.entry, text);
+        self.spent.push(self.leg.endpoint);
+        let place = (self.leg.entry, self.spent.clone());
+        let asking = ask_for_the_rest(self.question.clone(), place, text);
         self.state = State::Asking(Box::pin(asking), reason);
     }
 
@@ -363,9 +377,10 @@ impl Leg {
     fn new(mut reached: Reached, dialect: Dialect, sequel: Option<Sequel>) -> Self {
         Self {
             turn: reached.turn.take(),
+            endpoint: reached.asked.endpoint.number,
             entry: reached.entry,
             clocks: reached.clocks,
-            body: reached.asked.answer.body,
+            body: Some(reached.asked.answer.body),
             splitter: Splitter::new(LARGEST_EVENT),
             watcher: Watcher::new(dialect, BodyKind::Sse),
             sequel,
@@ -406,8 +421,12 @@ fn event_of(name: Option<&str>, data: &[u8]) -> Option<Frame> {
 }
 
 /// Asks the entries behind `entry`, or the same one where there is no other, for the rest of an answer of which
-/// `text` was delivered.
-async fn ask_for_the_rest(question: Question, entry: usize, text: Arc<str>) -> Option<Next> {
+/// `text` was delivered; rather not the endpoints that are `spent`.
+async fn ask_for_the_rest(
+    question: Question,
+    (entry, spent): (usize, Vec<u64>),
+    text: Arc<str>,
+) -> Option<Next> {
     let targets = &question.route.config.to;
     let behind = (entry + 1..targets.len()).filter(|&index| !targets[index].larger);
     let mut candidates: Vec<usize> = behind.collect();
@@ -423,12 +442,12 @@ async fn ask_for_the_rest(question: Question, entry: usize, text: Arc<str>) -> O
                 .is_some_and(|body| prefilled(question.dialect, body, &text, how).is_some());
         if takes {
             let begun = question.continued(text.clone());
-            if let Some(reached) = good(ask_entry(begun, index).await) {
+            if let Some(reached) = good(ask_entry(begun, index, spent.clone()).await) {
                 let prefilled = true;
                 return Some(Next { reached, prefilled });
             }
         }
-        if let Some(reached) = good(ask_entry(question.clone(), index).await) {
+        if let Some(reached) = good(ask_entry(question.clone(), index, spent.clone()).await) {
             let prefilled = false;
             return Some(Next { reached, prefilled });
         }

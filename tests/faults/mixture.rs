@@ -61,7 +61,7 @@ fn toml(backends: &[Backend]) -> String {
         toml += &format!(
             "[upstreams.{name}]\nurl = \"{}\"\nprefill = \"{prefill}\"\n\
              retry_budget = {{ percent = 50, least = 50 }}\n\
-             eject = {{ after = 8, percent = 80, pause = \"40ms\", longest = \"200ms\" }}\n\
+             eject = {{ after = 12, percent = 90, pause = \"40ms\", longest = \"200ms\" }}\n\
              clocks = {{ connect = \"2s\", first_byte = \"250ms\", first_event = \"300ms\", idle = \"300ms\" }}\n",
             backend.url()
         );
@@ -74,6 +74,10 @@ fn toml(backends: &[Backend]) -> String {
     );
     toml +=
         &format!("[routes.early]\npath = \"/early\"\nto = {all}\nearly_head = \"50ms\"\n{rules}");
+    toml += &format!(
+        "[routes.kept]\npath = \"/kept\"\nto = {all}\n\
+         resume = {{ on_leave = \"cancel\", keep = \"1s\" }}\n{rules}"
+    );
     toml + &format!(
         "[routes.larger]\npath = \"/larger\"\nto = [\"a\", \"b\", {{ upstream = \"c\", larger = true }}]\n{rules}"
     )
@@ -151,6 +155,7 @@ async fn ask(run: Arc<Run>, case: Case) -> Result<Outcome, String> {
         Route::Hedged => "/hedged",
         Route::Early => "/early",
         Route::Larger => "/larger",
+        Route::Kept => "/kept",
     };
     let body =
         "{\"model\":\"m\",\"stream\":true,\"messages\":[{\"role\":\"user\",\"content\":\"Hi\"}]}";
@@ -226,9 +231,11 @@ impl Told {
         let lines: Vec<_> = lines.collect();
         let data = match lines[..] {
             [] => return Ok(()),
-            [line] => line.strip_prefix("data: ").ok_or("no data")?,
-            _ => return Err("more than one line"),
+            [line] => line,
+            [id, line] if case.route == Route::Kept && id.starts_with("id:") => line,
+            _ => return Err("more than its data"),
         };
+        let data = data.strip_prefix("data: ").ok_or("no data")?;
         if self.is_error || self.is_done {
             return Err("something behind the end");
         }

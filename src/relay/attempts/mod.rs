@@ -20,7 +20,7 @@ use self::hedge::Leash;
 pub(super) use question::Question;
 pub use trail::Trail;
 
-use self::outcome::{Bad, Until, What, judge, of_reason};
+use self::outcome::{Bad, Until, What, is_at_hand, judge, of_reason};
 use self::plan::{Failed, Plan, Step};
 use super::context::Reached;
 use super::order::clocks_of;
@@ -50,9 +50,14 @@ pub(super) async fn ask(question: Question, upload: Upload) -> Result<Reached, R
     }
 }
 
-/// Asks entry `index` alone, for the rest of an answer.
-pub(super) async fn ask_entry(question: Question, index: usize) -> Result<Reached, Refusal> {
-    let run = Run::new(question, None, index, Until::Event);
+/// Asks entry `index` alone, for the rest of an answer; of its endpoints, rather one that is not in `avoid`.
+pub(super) async fn ask_entry(
+    question: Question,
+    index: usize,
+    avoid: Vec<u64>,
+) -> Result<Reached, Refusal> {
+    let mut run = Run::new(question, None, index, Until::Event);
+    run.avoid = avoid;
     run.leash.hold();
     run.ask().await
 }
@@ -77,6 +82,8 @@ struct Run {
     /// An error that a backend gave: better than one of ours.
     spare: Option<Box<Reached>>,
     start: usize,
+    /// Endpoints, by number, that are asked only where there is no other.
+    avoid: Vec<u64>,
 }
 
 /// What became of an entry.
@@ -103,6 +110,7 @@ impl Run {
             trail: Trail::default(),
             spare: None,
             start,
+            avoid: Vec::new(),
         }
     }
 
@@ -114,6 +122,7 @@ impl Run {
                 plan.stay();
             }
             let index = plan.entry();
+            self.leash.enter(index);
             let key = self.question.key(&route.chain[index]);
             let last = plan.is_last() && !route.config.rescue;
             let outgoing = self.question.outgoing(index, last)?;
@@ -135,7 +144,7 @@ impl Run {
         let index = plan.entry();
         let entry = &route.chain[index];
         let clocks = clocks_of(&route, index, self.question.dialect);
-        let mut tried = Vec::new();
+        let mut tried = self.avoid.clone();
         let mut ready = None;
         entry.group.count();
         loop {
@@ -199,7 +208,7 @@ impl Run {
                     }
                 }
                 Step::Move(_) => {
-                    self.keep(last);
+                    self.keep(last).await;
                     return Ok(Entered::Moved);
                 }
                 Step::GiveUp => return Ok(Entered::Over(last)),
@@ -325,9 +334,9 @@ impl Run {
     }
 
     /// Keeps a backend's own error, if it costs no connection.
-    fn keep(&mut self, last: Last) {
-        if let Last::Answer(reached) = last
-            && reached.asked.answer.body.end().is_some()
+    async fn keep(&mut self, last: Last) {
+        if let Last::Answer(mut reached) = last
+            && is_at_hand(&mut reached.asked.answer).await
         {
             self.spare = Some(reached);
         }

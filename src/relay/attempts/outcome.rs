@@ -20,6 +20,8 @@ use crate::upstream::{Answer, Piece, Reason};
 const ERROR_BODY: usize = 64 * 1024;
 /// How long such a body may take.
 const ERROR_WITHIN: Duration = Duration::from_secs(5);
+/// How long the rest of an error is waited for that nobody may ever read.
+const AT_HAND: Duration = Duration::from_millis(250);
 /// Most bytes of an answer that are held until it counts.
 const HELD: usize = 256 * 1024;
 
@@ -84,7 +86,7 @@ pub(super) async fn judge(
         return Ok(answer);
     }
     let body = match wants_body(dialect, status) {
-        true => Box::pin(peek(&mut answer)).await,
+        true => Box::pin(peek(&mut answer, ERROR_WITHIN)).await,
         false => None,
     };
     let headers = &answer.head.headers;
@@ -104,8 +106,8 @@ fn rest(headers: &HeaderMap, body: Option<&[u8]>) -> Option<Duration> {
 }
 
 /// The body of an error, if it is small and comes soon; it stays to be read.
-async fn peek(answer: &mut Answer) -> Option<Bytes> {
-    let due = Instant::now() + ERROR_WITHIN;
+async fn peek(answer: &mut Answer, within: Duration) -> Option<Bytes> {
+    let due = Instant::now() + within;
     let mut read = Held::default();
     let mut whole = false;
     while read.len() < ERROR_BODY {
@@ -126,6 +128,15 @@ async fn peek(answer: &mut Answer) -> Option<Bytes> {
     let read = read.into_bytes();
     answer.body.put_back(read.clone());
     whole.then_some(read)
+}
+
+/// Whether all of an error is here, so that it can be kept without its connection; what is to come yet is waited for
+/// a little.
+pub(super) async fn is_at_hand(answer: &mut Answer) -> bool {
+    if answer.body.end().is_none() {
+        Box::pin(peek(answer, AT_HAND)).await;
+    }
+    answer.body.end().is_some()
 }
 
 /// Reads a stream until it counts.

@@ -161,7 +161,7 @@ impl Play {
             }
             Fault::Silent => return self.wait().await,
             Fault::HeadOnly => {
-                self.peer.send(wire::event_stream()).await;
+                self.peer.send(self.head()).await;
                 return self.wait().await;
             }
             fault => self.stream(fault, begun).await,
@@ -199,7 +199,7 @@ impl Play {
         let begun = Instant::now();
         while begun.elapsed() < LONGEST {
             let more = Writer::new(&self.case, self.number).token(" more");
-            if !self.peer.send(wire::chunk(more)).await {
+            if !self.say(&more).await {
                 return None;
             }
             if timeout(BETWEEN, self.peer.left()).await.is_ok() {
@@ -233,11 +233,11 @@ impl Play {
             }
             events.push(writer.token(token));
         }
-        if !self.peer.send(wire::event_stream()).await {
+        if !self.peer.send(self.head()).await {
             return None;
         }
         for some in events.chunks(AT_ONCE) {
-            if !self.peer.send(wire::chunks(some)).await {
+            if !self.say(&some.concat()).await {
                 return None;
             }
             if !self.case.pause.is_zero() {
@@ -247,14 +247,33 @@ impl Play {
         self.end(fault).await
     }
 
+    fn is_unframed(&self) -> bool {
+        self.case.parts[self.number].unframed
+    }
+
+    fn head(&self) -> Vec<u8> {
+        match self.is_unframed() {
+            true => wire::head("HTTP/1.1 200 OK", &["Content-Type: text/event-stream"]),
+            false => wire::event_stream(),
+        }
+    }
+
+    async fn say(&mut self, text: &str) -> bool {
+        match self.is_unframed() {
+            true => self.peer.send(text).await,
+            false => self.peer.send(wire::chunk(text)).await,
+        }
+    }
+
     async fn end(mut self, fault: Fault) -> Option<Peer> {
         let writer = Writer::new(&self.case, self.number);
+        let mut half = writer.token(" never");
+        half.truncate(half.len() / 2);
         match fault {
             Fault::Stall(_) => return self.wait().await,
             Fault::Cut(_, How::Closed) => return None,
             Fault::Cut(_, How::Within) => {
-                let event = writer.token(" never");
-                self.peer.send(wire::chunk(&event[..event.len() / 2])).await;
+                self.say(&half).await;
                 return None;
             }
             Fault::Cut(_, How::Reset) => {
@@ -262,18 +281,26 @@ impl Play {
                 return None;
             }
             Fault::Cut(_, How::Framed) => {}
+            Fault::Cut(_, How::Half) => {
+                self.say(&half).await;
+            }
             Fault::Reports(_) => {
                 let error = "data: {\"error\":{\"message\":\"broken\",\"code\":500}}\n\n";
-                self.peer.send(wire::chunk(error)).await;
+                self.say(error).await;
             }
             _ if self.case.leaves.is_some() => return self.work_on().await,
-            fault => {
-                let done = match fault {
-                    Fault::NoDone => "",
-                    _ => "data: [DONE]\n\n",
-                };
-                self.peer.send(wire::chunk(writer.finish() + done)).await;
+            Fault::NoDone => {
+                self.say(&writer.finish()).await;
             }
+            fault => {
+                self.say(&(writer.finish() + "data: [DONE]\n\n")).await;
+                if fault == Fault::Lingers {
+                    return self.wait().await;
+                }
+            }
+        }
+        if self.is_unframed() {
+            return None;
         }
         self.peer.send(wire::LAST).await.then_some(self.peer)
     }
