@@ -327,10 +327,7 @@ impl Run {
                 tracing::info!(%endpoint, trouble, status, request_id, "an attempt failed");
             }
         }
-        // A rate limit is its key's: where callers bring their own, it is nobody else's.
-        let everybodys =
-            bad.trouble != Trouble::RateLimited || entry.upstream.credential.is_some();
-        if let Some(rest) = bad.rest.filter(|_| everybodys) {
+        if let Some(rest) = bad.rest.filter(|_| self.is_for_all(bad, entry)) {
             turn.rest(rest.min(LONGEST_REST));
         }
         if let Some(counter) = entry.attempts.trouble(trouble) {
@@ -338,11 +335,21 @@ impl Run {
         }
     }
 
+    /// Whether a wish to be left alone is meant for every caller: an endpoint that is too busy, or the limit of a
+    /// credential that all of them share.
+    fn is_for_all(&self, bad: &Bad, entry: &Entry) -> bool {
+        match bad.trouble {
+            Trouble::RateLimited | Trouble::Quota => !self.question.is_by_own_key(entry),
+            _ => bad.blames_endpoint(self.question.is_owed()),
+        }
+    }
+
     /// What the caller gets if nothing better comes.
     fn last_of(&self, bad: Bad, turn: Turn, entry: usize, clocks: ResolvedClocks) -> Last {
         let endpoint = turn.endpoint().clone();
         let began = turn.began();
-        turn.end(says_about_endpoint(bad.trouble));
+        let blamed = bad.blames_endpoint(self.question.is_owed());
+        turn.end(blamed.then_some(false));
         match bad.what {
             What::Answer(answer) => Last::Answer(Box::new(Reached {
                 asked: Asked {
@@ -449,8 +456,3 @@ fn decide(plan: &mut Plan<'_>, failed: &Failed, group: &Group, chance: f64) -> D
 
 /// The longest that an endpoint is left alone because it asked for it.
 const LONGEST_REST: Duration = Duration::from_secs(60);
-
-/// Whether a trouble speaks for or against the endpoint, if at all.
-fn says_about_endpoint(trouble: Trouble) -> Option<bool> {
-    trouble.blames_endpoint().then_some(false)
-}

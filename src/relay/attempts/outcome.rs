@@ -49,6 +49,23 @@ pub(super) struct Bad {
     pub(super) what: What,
 }
 
+impl Bad {
+    /// Whether it speaks against the endpoint. `owed` says that the caller still owes a part of its body: a server may
+    /// wait for that, and let go of who takes too long.
+    pub(super) fn blames_endpoint(&self, owed: bool) -> bool {
+        let waited = owed && matches!(self.trouble, Trouble::Silent | Trouble::Closed);
+        let asked = matches!(&self.what, What::Answer(answer) if ABOUT_REQUEST.contains(&answer.head.status));
+        self.trouble.blames_endpoint() && !waited && !asked
+    }
+}
+
+/// Statuses in the 500s that speak of the request: a method and a version that are not spoken there (RFC 9110
+/// §15.6.2, §15.6.6).
+const ABOUT_REQUEST: [StatusCode; 2] = [
+    StatusCode::NOT_IMPLEMENTED,
+    StatusCode::HTTP_VERSION_NOT_SUPPORTED,
+];
+
 /// What there is to show for it.
 #[derive(Debug)]
 pub(super) enum What {
