@@ -61,7 +61,7 @@ pub(super) async fn answer(
             if record.outcome != Outcome::Ended(Ending::Failed) {
                 record.outcome = Outcome::Ended(Ending::Complete);
             }
-            record.usage = usage_in_document(context.dialect, &bytes);
+            record.took.usage = usage_in_document(context.dialect, &bytes);
             Body::whole(bytes, record)
         }
         begun => {

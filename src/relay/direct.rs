@@ -47,7 +47,7 @@ pub(super) struct Direct {
 impl Drop for Direct {
     /// However it ends, also by a caller who leaves: what went by is known.
     fn drop(&mut self) {
-        self.record.usage = self.watcher.usage();
+        self.record.took.usage = self.watcher.usage();
     }
 }
 
@@ -324,7 +324,7 @@ impl Direct {
     /// What the caller is told of what its answer took, behind a good end.
     fn tell_usage(&mut self) -> Option<Frame<Bytes>> {
         let told = self.told.take()?;
-        self.record.usage = self.watcher.usage();
+        self.record.took.usage = self.watcher.usage();
         told.frame(&self.record, self.watcher.at_boundary())
     }
 

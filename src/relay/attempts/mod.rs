@@ -65,7 +65,9 @@ pub(super) async fn ask_entry(
 /// Up to where answers are read before they count: where nobody else could be asked, nothing is waited for.
 fn until_of(question: &Question) -> Until {
     let others = question.route.config.to.iter().skip(1);
-    match question.resend && others.into_iter().any(|target| !target.larger) {
+    let endpoints = question.route.chain.first().map_or(0, |entry| entry.group.members.len());
+    let others = endpoints > 1 || others.into_iter().any(|target| !target.larger);
+    match question.resend && others {
         true => Until::Event,
         false => Until::Head,
     }

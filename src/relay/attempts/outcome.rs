@@ -14,6 +14,7 @@ use tokio::time::{Instant, timeout_at};
 use crate::config::{Dialect, ResolvedClocks, Trouble};
 use crate::dialect::{BodyKind, Marker, Watcher, body_kind};
 use crate::dialect::{retry_after, retry_delay, trouble, trouble_in_event, wants_body};
+use crate::relay::head::essence;
 use crate::upstream::{Answer, Piece, Reason};
 
 /// Largest body of an error that is read for its reason, in bytes.
@@ -103,10 +104,12 @@ pub(super) async fn judge(
         // Boxed: most answers count at once.
         return Box::pin(hold(answer, (dialect, kind), until, clocks, began)).await;
     }
-    if status.as_u16() < 400 {
+    // Some servers say 200 to all, and what went wrong in the body.
+    let is_told = status == StatusCode::OK && until != Until::Head && is_json(&answer, dialect);
+    if status.as_u16() < 400 && !is_told {
         return Ok(answer);
     }
-    let body = match wants_body(dialect, status) {
+    let body = match is_told || wants_body(dialect, status) {
         true => Box::pin(peek(&mut answer, ERROR_WITHIN)).await,
         false => None,
     };
@@ -119,6 +122,12 @@ pub(super) async fn judge(
             what: What::Answer(Box::new(answer)),
         }),
     }
+}
+
+fn is_json(answer: &Answer, dialect: Dialect) -> bool {
+    dialect != Dialect::Plain
+        && essence(&answer.head.headers)
+            .is_some_and(|essence| essence.eq_ignore_ascii_case("application/json"))
 }
 
 /// How long the upstream wants to be left alone, from its fields or its body.

@@ -18,11 +18,11 @@ use crate::relay::context::Reached;
 use crate::relay::error_frame::error_frame;
 use crate::relay::incoming::Incoming;
 use crate::relay::order::{self, Order};
-use crate::relay::record::counted;
 use crate::relay::refusal::Refusal;
 use crate::relay::streams::Streams;
 
 use crate::relay::tail::{Cut, Tail, TailEnd};
+use crate::relay::took::counted;
 use crate::relay::unfit;
 use crate::sse::{Lines, Splitter};
 use crate::upstream::BodyEnd;
@@ -217,8 +217,9 @@ impl Source<'_> {
         }
         let (entry, endpoint) = answerer;
         let entry = &generation.route.chain[entry];
-        let usage = watcher.usage();
-        entry.count_tokens(&usage, 0);
+        tail.took.usage = watcher.usage();
+        entry.count_tokens(&tail.took);
+        let completion = tail.took.completion();
         self.finish(verdict, code, &message);
         let attempts = tail.trail.told(Some((&entry.upstream.name, word_of(verdict.ending))));
         tracing::info!(
@@ -226,9 +227,9 @@ impl Source<'_> {
             stream = %generation.id,
             %endpoint,
             attempts,
-            prompt_tokens = usage.prompt,
-            completion_tokens = usage.delivered().map(|(tokens, _)| tokens),
-            tokens = usage.delivered().map(|(_, estimated)| counted(estimated)),
+            prompt_tokens = tail.took.usage.prompt,
+            completion_tokens = completion.map(|(tokens, _)| tokens),
+            tokens = completion.map(|(_, estimated)| counted(estimated)),
             events = tail.events,
             total_ms = started.elapsed().as_millis() as u64,
             ending = %verdict.ending,
