@@ -77,11 +77,17 @@ impl Turn {
 impl Drop for Turn {
     fn drop(&mut self) {
         self.endpoint.health.leave();
-        let Some(pass) = self.pass else { return };
         let now = Instant::now();
-        if self.verdict == Some(false) && !self.timed {
-            self.endpoint.health.observe_miss(now);
+        match self.verdict {
+            Some(false) if !self.timed => self.endpoint.health.observe_miss(now),
+            // Nobody waited any longer.
+            None if !self.timed => self
+                .endpoint
+                .health
+                .observe_at_least(now.saturating_duration_since(self.began), now),
+            _ => {}
         }
+        let Some(pass) = self.pass else { return };
         let mut breaker = self.endpoint.health.breaker();
         let ended = pass.ended(self.verdict);
         let ejected = breaker.end(ended, &self.rules, now, fastrand::f64());
