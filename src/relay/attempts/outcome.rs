@@ -25,12 +25,16 @@ const AT_HAND: Duration = Duration::from_millis(250);
 /// Most bytes of an answer that are held until it counts.
 const HELD: usize = 256 * 1024;
 
+/// How long content may follow upon a first event that is none: some backends say hello, and then that they are
+/// overloaded.
+const GRACE: Duration = Duration::from_secs(1);
+
 /// Up to where an answer is read before it counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Until {
     /// Its head.
     Head,
-    /// Its first event.
+    /// Its first content, or an event behind which none comes for a moment.
     Event,
     /// Its first content: no ping, no role, no error.
     Content,
@@ -162,13 +166,18 @@ async fn hold(
         rest: None,
         what: What::Nothing(reason),
     };
+    let mut graced = None;
     loop {
         let (due, limit) = due(&watcher, clocks, began);
         let piece = poll_fn(|cx| answer.body.poll_piece(cx));
-        let piece = match due {
+        let piece = match [due, graced].into_iter().flatten().min() {
             None => piece.await,
             Some(due) => match timeout_at(due, piece).await {
                 Ok(piece) => piece,
+                Err(_) if graced == Some(due) => {
+                    answer.body.put_back(held.into_bytes());
+                    return Ok(answer);
+                }
                 Err(_) => return Err(nothing(Reason::FirstEventTimeout(limit))),
             },
         };
@@ -176,6 +185,9 @@ async fn hold(
             Some(Ok(Piece::Data(data))) => {
                 watcher.feed(&data);
                 held.push(data);
+                if until == Until::Event && watcher.events() > 0 {
+                    graced.get_or_insert_with(|| Instant::now() + GRACE);
+                }
             }
             Some(Ok(Piece::Trailers(_))) => {}
             Some(Err(reason)) => return Err(nothing(reason)),
@@ -201,8 +213,7 @@ async fn hold(
 fn counts(watcher: &Watcher, until: Until) -> bool {
     match until {
         Until::Head => true,
-        Until::Event => watcher.events() > 0,
-        Until::Content => watcher.has_content() || watcher.marker() != Marker::None,
+        Until::Event | Until::Content => watcher.has_content() || watcher.marker() != Marker::None,
     }
 }
 

@@ -365,7 +365,7 @@ proptest! {
                     prop_assert_eq!(chain.larger[to], remedy == Remedy::Larger);
                     (tried, again) = (0, 0);
                 }
-                Step::GiveUp => {
+                Step::End | Step::GiveUp => {
                     // Nobody is left, or nobody is to be asked.
                     let left = next && matches!(remedy, Remedy::Again | Remedy::Next);
                     prop_assert!(!(left && may));
