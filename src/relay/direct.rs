@@ -10,6 +10,7 @@ use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Frame, SizeHint};
 
+use super::attempts::is_no_fault;
 use super::incoming::Incoming;
 use super::parting::Parting;
 use super::record::{Outcome, Record};
@@ -259,7 +260,7 @@ impl Direct {
         }
         let verdict = judge(TransportEnd::Framed, &self.watcher);
         if verdict.client == ClientEnd::Clean {
-            self.record.outcome = Outcome::Ended(verdict.ending);
+            self.ends(verdict.ending);
             self.state = State::Over;
         }
     }
@@ -328,6 +329,13 @@ impl Direct {
         told.frame(&self.record, self.watcher.at_boundary())
     }
 
+    fn ends(&mut self, ending: Ending) {
+        if ending == Ending::Failed && is_no_fault(&self.watcher) {
+            self.record.turn = None;
+        }
+        self.record.outcome = Outcome::Ended(ending);
+    }
+
     /// Ends the answer as `verdict` says; the error event, if there is to be one.
     fn finish(
         &mut self,
@@ -336,7 +344,7 @@ impl Direct {
         code: &'static str,
         message: impl FnOnce() -> String,
     ) -> Option<Frame<Bytes>> {
-        self.record.outcome = Outcome::Ended(verdict.ending);
+        self.ends(verdict.ending);
         if verdict.ending == Ending::Truncated {
             self.record.reason = Some(format!("{code}: {}", message()).into());
         }

@@ -89,6 +89,14 @@ pub(super) fn of_reason(reason: &Reason) -> Option<Trouble> {
     })
 }
 
+/// Whether an answer has ended with an error that is not the endpoint's doing: the caller's own, or a limit of its.
+pub(in crate::relay) fn is_no_fault(watcher: &Watcher) -> bool {
+    let told = |error| trouble_in_event(watcher.dialect(), error);
+    watcher
+        .error()
+        .is_some_and(|error| !told(error).blames_endpoint())
+}
+
 /// Judges `answer`, having read it up to `until` where it is an answer's stream.
 pub(super) async fn judge(
     mut answer: Answer,

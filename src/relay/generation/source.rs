@@ -14,6 +14,7 @@ use crate::dialect::{
 };
 use crate::edge::{credentials, forwarded, hop};
 use crate::hub::{End, Stream};
+use crate::relay::attempts::is_no_fault;
 use crate::relay::context::Reached;
 use crate::relay::error_frame::error_frame;
 use crate::relay::incoming::Incoming;
@@ -208,7 +209,8 @@ impl Source<'_> {
         if whole && transport != TransportEnd::Cut {
             tail.finish();
         }
-        if let Some(turn) = tail.turn.take().filter(|_| blames_endpoint(code, &verdict)) {
+        let concerns = blames_endpoint(code, &verdict) && !is_no_fault(&watcher);
+        if let Some(turn) = tail.turn.take().filter(|_| concerns) {
             turn.end(Some(verdict.ending == Ending::Complete));
         }
         if let Some(last) = tail.answerer.take() {
