@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use super::draw::{BACKENDS, Case, Fault, How};
 use crate::support::backend::Request;
@@ -241,7 +241,7 @@ impl Play {
                 return None;
             }
             if !self.case.pause.is_zero() {
-                tokio::time::sleep(self.case.pause).await;
+                sleep(self.case.pause).await;
             }
         }
         self.end(fault).await
