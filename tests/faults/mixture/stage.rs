@@ -198,8 +198,8 @@ impl Play {
     async fn work_on(mut self) -> Option<Peer> {
         let begun = Instant::now();
         while begun.elapsed() < LONGEST {
-            let more = Writer::new(&self.case, self.number).token(" more");
-            if !self.say(&more).await {
+            // No text: should this machine be too slow for the clocks, another backend would be given it.
+            if !self.say(": more\n\n").await {
                 return None;
             }
             if timeout(BETWEEN, self.peer.left()).await.is_ok() {
