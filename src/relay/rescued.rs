@@ -20,10 +20,10 @@ use super::attempts::{Question, ask_entry};
 use super::context::Reached;
 use super::incoming::Handover;
 use super::refusal::Refusal;
-use crate::config::{Dialect, Prefill, ResolvedClocks};
+use crate::config::{Dialect, Prefill, Remedy, ResolvedClocks};
 use crate::dialect::{
     BodyKind, Ending, Marker, Passed, Sequel, Transcript, TransportEnd, Watcher, body_kind, judge,
-    prefilled,
+    prefilled, trouble_in_event,
 };
 use crate::sse::{Block, Frame, Splitter};
 use crate::upstream::{AnswerBody, BodyEnd, Piece, Reason, Turn};
@@ -243,12 +243,7 @@ impl Rescued {
         self.leg.watcher.feed(frame.as_bytes());
         self.leg.watcher.feed(b"\n");
         if before < Marker::Failed && self.leg.watcher.marker() == Marker::Failed {
-            if self.can_go_on() {
-                return Taken::Spoilt(Reason::NotContinued("it reported an error"));
-            }
-            // Nobody can help: the backend's own words are the most honest ones.
-            self.hand_out(&frame, block.id.as_deref());
-            return Taken::More;
+            return self.failed(&frame, block.id.as_deref());
         }
         if let Some(turn) = &mut self.leg.turn {
             turn.first_event();
@@ -276,6 +271,24 @@ impl Rescued {
             }
         };
         self.deliver(instead.as_ref().unwrap_or(&frame), block.id.as_deref());
+        Taken::More
+    }
+
+    /// The leg has told an error.
+    fn failed(&mut self, frame: &Frame, id: Option<&str>) -> Taken {
+        let told = self.leg.watcher.error().unwrap_or_default();
+        let trouble = trouble_in_event(self.dialect, told);
+        if !trouble.blames_endpoint() {
+            self.leg.turn = None;
+        }
+        // What the route has given up before an answer began, it gives up within one.
+        let remedy = self.question.route.config.failures.of(trouble);
+        let helps = matches!(remedy, Remedy::Again | Remedy::Next);
+        if helps && self.can_go_on() {
+            return Taken::Spoilt(Reason::NotContinued("it reported an error"));
+        }
+        // Nobody can help: the backend's own words are the most honest ones.
+        self.hand_out(frame, id);
         Taken::More
     }
 

@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
@@ -33,6 +34,10 @@ pub(in crate::relay) struct Question {
     pub(in crate::relay) pool: Arc<Pool>,
     /// The body, where it is held whole.
     body: Option<Bytes>,
+    /// Whether all of a body that streams through was read.
+    whole: Option<Arc<AtomicBool>>,
+    /// Whether the caller shows credentials that are not ours, which pass through where nothing takes their place.
+    by_own_key: bool,
     /// Whether the answer is wanted as it is, uncompressed.
     plain: bool,
     /// Whether it may be sent a second time.
@@ -55,10 +60,14 @@ impl Question {
             .iter()
             .any(|entry| entry.group.is_by_key());
         let caller = by_key.then(|| caller_of(&order)).flatten();
+        let by_own_key =
+            order.principal.is_none() && auth::identity(None, &order.parts.headers).is_some();
+        let mut whole = None;
         let (body, upload) = match (order.kept, order.body) {
             (Some(whole), _) => (Some(whole.clone()), Upload::Kept(whole)),
             (None, body) if body.is_over() => (Some(Bytes::new()), Upload::Kept(Bytes::new())),
-            (None, body) => {
+            (None, mut body) => {
+                whole = Some(body.watch());
                 let length = body.announced();
                 (None, Upload::Streaming(Box::pin(body), length))
             }
@@ -76,6 +85,8 @@ impl Question {
             facts: order.facts,
             pool: order.pool,
             body,
+            whole,
+            by_own_key,
             plain,
             resend,
             caller,
@@ -88,6 +99,17 @@ impl Question {
     /// The body, where it is held.
     pub(in crate::relay) fn body(&self) -> Option<&Bytes> {
         self.body.as_ref()
+    }
+
+    /// Whether the caller still owes a part of the body.
+    pub(super) fn is_owed(&self) -> bool {
+        let whole = self.whole.as_ref();
+        whole.is_some_and(|whole| !whole.load(Ordering::Relaxed))
+    }
+
+    /// Whether what `entry` says of the caller's credentials holds for this caller alone.
+    pub(super) fn is_by_own_key(&self, entry: &Entry) -> bool {
+        self.by_own_key && entry.upstream.credential.is_none()
     }
 
     /// The same question for the rest of an answer of which `text` was delivered.
