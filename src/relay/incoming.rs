@@ -34,6 +34,54 @@ pub(super) struct Handover {
 
 impl Incoming {
     /// The body of `reached`, which can be continued where its question came along.
+/// Tokens of an answer from backends that did not end it.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct HandedOver {
+    /// All of them.
+    all: u64,
+    /// Those that the last backend does not count.
+    uncounted: u64,
+}
+
+impl HandedOver {
+    /// Another backend goes on.
+    pub(super) fn add(&mut self, handover: &Handover) {
+        self.all += handover.delivered;
+        if handover.is_prefilled {
+            self.uncounted += handover.delivered;
+        }
+    }
+
+    /// All of them: what an estimate of the whole answer counts, too.
+    pub(super) fn all(self) -> u64 {
+        self.all
+    }
+
+    /// Tokens that went to the caller by `usage`, and whether their number is an estimate.
+    pub(super) fn completion(self, usage: &Usage) -> Option<(u64, bool)> {
+        let (tokens, estimated) = usage.delivered()?;
+        // An estimate is of all that went by, whoever sent it.
+        Some(match estimated {
+            true => (tokens, true),
+            false => (tokens + self.uncounted, self.uncounted > 0),
+        })
+    }
+}
+
+/// What the ending of an answer says about its endpoint: that it is well, or not; nothing where the caller left, or has
+/// brought the error upon itself.
+pub(super) fn says_about_endpoint(ending: Ending, watcher: &Watcher) -> Option<bool> {
+    match ending {
+        Ending::Complete => Some(true),
+        Ending::Truncated => Some(false),
+        Ending::Failed => {
+            let blamed = watcher.trouble().is_none_or(Trouble::blames_endpoint);
+            blamed.then_some(false)
+        }
+        Ending::Left => None,
+    }
+}
+
     pub(super) fn of(mut reached: Reached) -> Self {
         match reached.question.take() {
             Some(question) => Self::Rescued(Box::new(Rescued::new(reached, *question))),

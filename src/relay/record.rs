@@ -8,7 +8,7 @@ use http::{HeaderValue, Method, StatusCode, Version};
 
 use super::attempts::Trail;
 use super::context::Reached;
-use super::incoming::Handover;
+use super::incoming::{HandedOver, Handover};
 use super::plane::{Entry, LiveRoute};
 use crate::delivery::Socket;
 use crate::dialect::{Ending, Usage};
@@ -72,9 +72,8 @@ pub struct Record {
     pub(super) answerer: Option<Arc<Answerer>>,
     /// What its answer took, as far as its dialect tells.
     pub(super) usage: Usage,
-    /// Tokens of the answer from backends that did not end it: all of them, and those that the last one does not
-    /// count.
-    handed_over: (u64, u64),
+    /// Tokens of the answer from backends that did not end it.
+    handed_over: HandedOver,
     /// When the attempt began whose answer this is.
     attempted: tokio::time::Instant,
     /// Its place at the endpoint, which is judged by how it ends.
@@ -147,7 +146,7 @@ impl Record {
             turn: None,
             answerer: None,
             usage: Usage::default(),
-            handed_over: (0, 0),
+            handed_over: HandedOver::default(),
             model: None,
             stream: None,
             principal: None,
@@ -190,10 +189,7 @@ impl Record {
     /// Another backend goes on with the answer.
     pub(super) fn hand_over(&mut self, handover: Handover) {
         self.trail.note(&handover.from, handover.word);
-        self.handed_over.0 += handover.delivered;
-        if handover.is_prefilled {
-            self.handed_over.1 += handover.delivered;
-        }
+        self.handed_over.add(&handover);
         self.endpoint = Some(handover.endpoint);
         if let Some((_, entry)) = &mut self.entry {
             *entry = handover.entry;
@@ -280,18 +276,12 @@ impl Record {
 
     /// Tokens that went to the caller, and whether their number is an estimate.
     pub(super) fn completion_tokens(&self) -> Option<(u64, bool)> {
-        let (tokens, estimated) = self.usage.delivered()?;
-        let (_, uncounted) = self.handed_over;
-        // An estimate is of all that went by, whoever sent it.
-        Some(match estimated {
-            true => (tokens, true),
-            false => (tokens + uncounted, uncounted > 0),
-        })
+        self.handed_over.completion(&self.usage)
     }
 
     fn count_tokens(&self) {
         let Some(entry) = self.entry() else { return };
-        entry.count_tokens(&self.usage, self.handed_over.0);
+        entry.count_tokens(&self.usage, self.handed_over.all());
     }
 
     /// The upstream that is asked, or has answered.

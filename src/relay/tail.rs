@@ -8,7 +8,7 @@ use bytes::Bytes;
 use tokio::time::{Instant, timeout_at};
 
 use super::attempts::Trail;
-use super::incoming::Incoming;
+use super::incoming::{HandedOver, Incoming};
 use crate::config::ResolvedClocks;
 use crate::dialect::Watcher;
 use crate::hub::Stream;
@@ -61,6 +61,8 @@ pub(super) struct Tail {
     pub(super) trail: Trail,
     /// The entry of the chain, and the endpoint, that went on with it.
     pub(super) answerer: Option<(usize, Arc<str>)>,
+    /// Tokens of those before it.
+    pub(super) handed_over: HandedOver,
 }
 
 impl Tail {
@@ -75,6 +77,7 @@ impl Tail {
             turn: None,
             trail: Trail::default(),
             answerer: None,
+            handed_over: HandedOver::default(),
         }
     }
 
@@ -99,6 +102,7 @@ impl Tail {
             };
             if let Some(handover) = body.handover() {
                 self.trail.note(&handover.from, handover.word);
+                self.handed_over.add(&handover);
                 self.answerer = Some((handover.entry, handover.endpoint));
             }
             match piece {

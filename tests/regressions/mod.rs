@@ -9,6 +9,7 @@
 //! - 6, answers without a body were logged as left: `flows::binary::ordinary_answers_are_complete_also_where_they_have_no_body`
 
 mod clocks;
+mod failing;
 mod hub;
 mod process;
 mod requests;

@@ -218,7 +218,8 @@ impl Source<'_> {
         let (entry, endpoint) = answerer;
         let entry = &generation.route.chain[entry];
         let usage = watcher.usage();
-        entry.count_tokens(&usage, 0);
+        entry.count_tokens(&usage, tail.handed_over.all());
+        let completion = tail.handed_over.completion(&usage);
         self.finish(verdict, code, &message);
         let attempts = tail.trail.told(Some(&entry.upstream.name));
         tracing::info!(
@@ -227,8 +228,8 @@ impl Source<'_> {
             %endpoint,
             attempts,
             prompt_tokens = usage.prompt,
-            completion_tokens = usage.delivered().map(|(tokens, _)| tokens),
-            tokens = usage.delivered().map(|(_, estimated)| counted(estimated)),
+            completion_tokens = completion.map(|(tokens, _)| tokens),
+            tokens = completion.map(|(_, estimated)| counted(estimated)),
             events = tail.events,
             total_ms = started.elapsed().as_millis() as u64,
             ending = %verdict.ending,

@@ -1,0 +1,85 @@
+//! Faults around backends that fail: who is asked again, who is blamed, and what is counted.
+
+use serde_json::Value;
+
+use crate::support::api::CHAT;
+use crate::support::script::{
+    Line, begun, chain, chat_of, error, errors, role_of, stream, text_of, told,
+};
+use crate::support::{Ask, Backend, Client, Gateway, Peer, Script, wire, within};
+
+/// An error in a stream that is the caller's own doing.
+const FILTERED: &str =
+    "data: {\"error\":{\"message\":\"not this\",\"code\":\"content_filter\"}}\n\n";
+/// One failure leaves an endpoint out for long.
+const TOUCHY: &str = "eject = { after = 1, pause = \"20s\" }";
+
+async fn before(upstreams: &[(&Backend, &str)], route: &str) -> Gateway {
+    let urls: Vec<_> = upstreams
+        .iter()
+        .map(|(backend, keys)| ([backend.url()], *keys))
+        .collect();
+    let upstreams: Vec<_> = urls.iter().map(|(url, keys)| (&url[..], *keys)).collect();
+    Gateway::start(&chain(&upstreams, route)).await
+}
+
+/// Asks, and reads the answer that `first` begins up to its text.
+async fn begin(gateway: &Gateway, first: &Backend, ask: &Ask) -> (Client, Peer) {
+    let said = role_of("a", "m") + &text_of("a", "m", "Hel");
+    let mut client = gateway.asking(ask).await;
+    let (mut peer, _) = first.request().await;
+    peer.send(begun(&said)).await;
+    assert_eq!(client.head().await.status(), 200);
+    client.reads(&said).await;
+    (client, peer)
+}
+
+/// What is thought of the first upstream's only endpoint.
+async fn standing(gateway: &Gateway) -> Value {
+    let report = gateway.ask_admin("/upstreams").await.json();
+    let upstreams = report["upstreams"].as_array().unwrap();
+    let first = upstreams.iter().find(|one| one["name"] == "first");
+    first.unwrap()["endpoints"][0].clone()
+}
+
+/// 52. Tokens of a kept answer that somebody else went on with were counted for both.
+#[tokio::test]
+async fn r52_tokens_of_a_kept_answer_are_counted_once() {
+    let mut counted = Vec::new();
+    for route in ["rescue = true", "rescue = true\nresume = true"] {
+        let first = Backend::listen().await;
+        let second = Script::saying(stream(&chat_of("b", &["Hel", "lo wor", "ld"]))).await;
+        let gateway = before(&[(&first, ""), (&second.backend, "")], route).await;
+        let said = role_of("a", "m") + &text_of("a", "m", "Hel");
+        let mut client = gateway.asking(&CHAT.ask()).await;
+        let (mut peer, _) = first.request().await;
+        peer.send(begun(&said)).await;
+        client.head().await;
+        let mut read = Vec::new();
+        while told(&read).0 != "Hel" {
+            read.extend_from_slice(&client.piece().await.expect("text").data);
+        }
+        peer.reset();
+        let (rest, _) = client.rest().await;
+        read.extend_from_slice(&rest);
+        assert_eq!(told(&read), ("Hello world".to_owned(), true));
+        let sum = within("the tokens to be counted", async {
+            loop {
+                let text = gateway.ask_admin("/metrics").await.text();
+                let tokens = |name: &str| -> f64 {
+                    text.lines()
+                        .filter(|line| line.starts_with("deltaway_tokens_total"))
+                        .filter(|line| line.contains("\"completion\"") && line.contains(name))
+                        .filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
+                        .sum()
+                };
+                if tokens("upstream=\"second\"") > 0.0 {
+                    return (tokens("upstream=\"first\""), tokens("upstream=\"second\""));
+                }
+            }
+        })
+        .await;
+        counted.push(sum);
+    }
+    assert_eq!(counted[0], counted[1], "whether it is kept or not");
+}
