@@ -83,3 +83,25 @@ async fn r52_tokens_of_a_kept_answer_are_counted_once() {
     }
     assert_eq!(counted[0], counted[1], "whether it is kept or not");
 }
+
+/// 54. The answer to a HEAD for an event stream, which has no body, was taken for one without events: the endpoint was
+/// left out for it, and the next entry asked.
+#[tokio::test]
+async fn r54_the_answer_to_a_head_is_whole_without_events() {
+    for route in ["", "hedge = \"10s\""] {
+        let head = wire::head("HTTP/1.1 200 OK", &["Content-Type: text/event-stream"]);
+        let (first, second) = (
+            Script::saying(head.clone()).await,
+            Script::saying(head).await,
+        );
+        let gateway = before(
+            &[(&first.backend, TOUCHY), (&second.backend, TOUCHY)],
+            &format!("dialect = \"openai-chat\"\n{route}"),
+        )
+        .await;
+        let answer = gateway.fetch(&Ask::new("HEAD", CHAT.target)).await;
+        assert_eq!(answer.status(), 200);
+        assert_eq!((first.count(), second.count()), (1, 0));
+        assert_eq!(standing(&gateway).await["standing"], "in");
+    }
+}

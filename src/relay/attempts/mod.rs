@@ -12,7 +12,7 @@ mod trail;
 
 use std::time::Duration;
 
-use http::StatusCode;
+use http::{Method, StatusCode};
 use tokio::time::{Instant, sleep, timeout_at};
 use tracing::Instrument;
 
@@ -65,7 +65,9 @@ pub(super) async fn ask_entry(
 /// Up to where answers are read before they count: where nobody else could be asked, nothing is waited for.
 fn until_of(question: &Question) -> Until {
     let others = question.route.config.to.iter().skip(1);
-    match question.resend && others.into_iter().any(|target| !target.larger) {
+    // The answer to a HEAD has no events (RFC 9110 §9.3.2).
+    let may = question.resend && question.method != Method::HEAD;
+    match may && others.into_iter().any(|target| !target.larger) {
         true => Until::Event,
         false => Until::Head,
     }
