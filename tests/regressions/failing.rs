@@ -84,6 +84,23 @@ async fn r52_tokens_of_a_kept_answer_are_counted_once() {
     assert_eq!(counted[0], counted[1], "whether it is kept or not");
 }
 
+/// 53. An endpoint that told one caller to wait, for what that caller's own key had used up, was left alone by all.
+#[tokio::test]
+async fn r53_what_one_callers_key_has_used_up_is_not_used_up_for_others() {
+    let first = Script::of([
+        Line::Say(error(429, "later", &["Retry-After: 30"])),
+        Line::Say(stream(&chat_of("a", &["first"]))),
+    ])
+    .await;
+    let second = Script::saying(stream(&chat_of("b", &["second"]))).await;
+    let gateway = before(&[(&first.backend, ""), (&second.backend, "")], "").await;
+    for (key, text) in [("one", "second"), ("other", "first")] {
+        let ask = CHAT.ask().field(&format!("Authorization: Bearer {key}"));
+        let answer = gateway.fetch(&ask).await;
+        assert_eq!(told(&answer.body), (text.to_owned(), true));
+    }
+}
+
 /// 54. The answer to a HEAD for an event stream, which has no body, was taken for one without events: the endpoint was
 /// left out for it, and the next entry asked.
 #[tokio::test]

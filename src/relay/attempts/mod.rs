@@ -297,7 +297,9 @@ impl Run {
                 tracing::info!(%endpoint, trouble, status, request_id, "an attempt failed");
             }
         }
-        if let Some(rest) = bad.rest {
+        if let Some(rest) = bad.rest
+            && !self.question.is_callers_own(bad.trouble, entry)
+        {
             turn.rest(rest.min(LONGEST_REST));
         }
         if let Some(counter) = entry.attempts.trouble(trouble) {

@@ -6,11 +6,11 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
 
-use crate::config::{Balance, Dialect, HashBy, Prefill};
+use crate::config::{Balance, Dialect, HashBy, Prefill, Trouble};
 use crate::dialect::{Facts, prefilled, rename_model};
-use crate::edge::auth;
 use crate::edge::hop::Hop;
 use crate::edge::trace::REQUEST_ID;
+use crate::edge::{auth, credentials};
 use crate::relay::order::Order;
 use crate::relay::outgoing::Outgoing;
 use crate::relay::plane::{Entry, LiveRoute};
@@ -42,6 +42,8 @@ pub(in crate::relay) struct Question {
     /// The request's id, as it goes out.
     request_id: Option<HeaderValue>,
     /// The beginning of the answer, where it is to be continued.
+    /// Whether the caller shows a key or token of its own, for the upstreams.
+    shows_key: bool,
     begun: Option<Arc<str>>,
 }
 
@@ -67,6 +69,7 @@ impl Question {
         let method = order.parts.method;
         let resend = (method.is_idempotent() || order.dialect != Dialect::Plain) && body.is_some();
         let question = Self {
+        let shows_key = credentials::are_shown(&order.parts.headers);
             route: order.route,
             dialect: order.dialect,
             method,
@@ -82,6 +85,7 @@ impl Question {
             request_id,
             begun: None,
         };
+            shows_key,
         (question, upload)
     }
 
@@ -137,6 +141,15 @@ impl Question {
     pub(super) fn request_id(&self) -> Option<&str> {
         self.request_id.as_ref()?.to_str().ok()
     }
+    /// Whether `trouble` is of what the caller's own key may do at `entry`, and so says nothing about anybody else's.
+    pub(super) fn is_callers_own(&self, trouble: Trouble, entry: &Entry) -> bool {
+        let of_a_key = matches!(
+            trouble,
+            Trouble::RateLimited | Trouble::Quota | Trouble::Credentials
+        );
+        of_a_key && self.shows_key && entry.upstream.credential.is_none()
+    }
+
 
     /// The span of one attempt, for whoever follows a request by its ids.
     pub(super) fn span(&self, entry: &Entry, endpoint: &Endpoint) -> tracing::Span {
