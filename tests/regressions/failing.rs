@@ -122,3 +122,21 @@ async fn r54_the_answer_to_a_head_is_whole_without_events() {
         assert_eq!(standing(&gateway).await["standing"], "in");
     }
 }
+
+/// 55. A beginning that was to be continued went out under the caller's `Idempotency-Key`, which stands for another
+/// body.
+#[tokio::test]
+async fn r55_another_body_does_not_go_under_the_same_key() {
+    for (keys, expected) in [("", Some("k")), ("prefill = \"assistant\"", None)] {
+        let first = Backend::listen().await;
+        let second = Script::saying(stream(&chat_of("b", &["Hello"]))).await;
+        let upstreams = [(&first, ""), (&second.backend, keys)];
+        let gateway = before(&upstreams, "rescue = true").await;
+        let ask = CHAT.ask().field("Idempotency-Key: k");
+        let (mut client, peer) = begin(&gateway, &first, &ask).await;
+        peer.reset();
+        client.rest().await;
+        let head = &second.requests()[0].head;
+        assert_eq!(head.get("idempotency-key"), expected, "{keys}");
+    }
+}
