@@ -140,3 +140,29 @@ async fn r55_another_body_does_not_go_under_the_same_key() {
         assert_eq!(head.get("idempotency-key"), expected, "{keys}");
     }
 }
+
+/// 57. An endpoint on trial took no other request while a long stream without events was open there.
+#[tokio::test]
+async fn r57_a_long_stream_does_not_hold_up_a_trial() {
+    let first = Script::of([
+        Line::Say(wire::json(503, "{}")),
+        Line::Hold(begun("")),
+        Line::Say(wire::json(200, "{\"by\":1}")),
+    ])
+    .await;
+    let second = Script::saying(wire::json(200, "{\"by\":2}")).await;
+    let keys = "eject = { after = 1, pause = \"100ms\", probes = 1 }";
+    let gateway = before(&[(&first.backend, keys), (&second.backend, "")], "").await;
+    let ask = Ask::get("/events");
+    assert_eq!(gateway.fetch(&ask).await.text(), "{\"by\":2}");
+    let mut held = Vec::new();
+    within("the trial", async {
+        while first.count() == 1 {
+            let mut client = gateway.asking(&ask).await;
+            client.head().await;
+            held.push(client);
+        }
+    })
+    .await;
+    assert_eq!(gateway.fetch(&ask).await.text(), "{\"by\":1}");
+}

@@ -29,7 +29,7 @@ use super::plane::Entry;
 use super::refusal::Refusal;
 use crate::config::{Dialect, ResolvedClocks, Trouble};
 use crate::dialect::{BodyKind, body_kind, can_be_rescued};
-use crate::upstream::{Ask, Asked, Group, Reason, Turn, Upload, UpstreamFault, Wish};
+use crate::upstream::{Answer, Ask, Asked, Group, Head, Reason, Turn, Upload, UpstreamFault, Wish};
 
 /// In place of a limit where there is none: the future is the same, and no larger for it.
 const FOREVER: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
@@ -222,7 +222,7 @@ impl Run {
     async fn attempt(
         &mut self,
         entry: &Entry,
-        turn: Turn,
+        mut turn: Turn,
         outgoing: &Outgoing,
         clocks: &ResolvedClocks,
     ) -> Result<Result<(Asked, Turn), Box<(Bad, Turn)>>, Refusal> {
@@ -266,7 +266,13 @@ impl Run {
         };
         let judged = judge(answer, self.question.dialect, self.until, clocks, began).await;
         Ok(match judged {
-            Ok(answer) => Ok((Asked { endpoint, answer }, turn)),
+            Ok(answer) => {
+                // One without events is judged by its end only, and may last for hours.
+                if is_open(&answer, self.question.dialect) {
+                    turn.answered();
+                }
+                Ok((Asked { endpoint, answer }, turn))
+            }
             Err(bad) => Err(Box::new((bad, turn))),
         })
     }
@@ -374,6 +380,15 @@ impl Run {
         let body = self.question.body();
         stream && body.is_some_and(|body| can_be_rescued(self.question.dialect, body))
     }
+}
+
+/// Whether `answer` has begun what may last without an event: another protocol, or an ordinary stream.
+fn is_open(answer: &Answer, dialect: Dialect) -> bool {
+    let Head {
+        status, headers, ..
+    } = &answer.head;
+    let stream = status.is_success() && body_kind(headers) != BodyKind::Opaque;
+    *status == StatusCode::SWITCHING_PROTOCOLS || (dialect == Dialect::Plain && stream)
 }
 
 /// A place at an endpoint of `group` that was not asked yet. Asked ones are no answer here, though they may be asked
