@@ -166,3 +166,18 @@ async fn r57_a_long_stream_does_not_hold_up_a_trial() {
     .await;
     assert_eq!(gateway.fetch(&ask).await.text(), "{\"by\":1}");
 }
+
+/// 58. An event stream that ended without an event was passed on where its end came with its last bytes, though
+/// another entry could have answered.
+#[tokio::test]
+async fn r58_an_answer_without_events_is_none_however_its_end_comes() {
+    let first = Script::saying(stream(": hello\n\n")).await;
+    let second = Script::saying(stream(&chat_of("b", &["Hello"]))).await;
+    let gateway = before(
+        &[(&first.backend, ""), (&second.backend, "")],
+        "retry = false",
+    )
+    .await;
+    let answer = gateway.fetch(&CHAT.ask()).await;
+    assert_eq!(told(&answer.body), ("Hello".to_owned(), true));
+}

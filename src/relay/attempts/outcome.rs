@@ -183,7 +183,11 @@ async fn hold(
                 what: What::Answer(Box::new(answer)),
             });
         }
-        if over || counts(&watcher, until) || held.len() > HELD {
+        let counts = counts(&watcher, until);
+        if over && !counts && watcher.marker() == Marker::None {
+            return Err(nothing(Reason::Cut));
+        }
+        if over || counts || held.len() > HELD {
             answer.body.put_back(held.into_bytes());
             return Ok(answer);
         }
