@@ -325,6 +325,13 @@ impl Rescued {
     }
 
     /// The leg is of no more use: somebody else goes on, or nobody can.
+    /// Whether others are asked about the error that the leg has reported: not where they would say the same.
+    fn may_be_helped(&self) -> bool {
+        let remedies = &self.question.route.config.failures;
+        let trouble = self.leg.watcher.trouble();
+        trouble.is_none_or(|trouble| matches!(remedies.of(trouble), Remedy::Again | Remedy::Next))
+    }
+
     fn cut(&mut self, reason: Reason) {
         self.leg.judge(false);
         // Its backend is to work for nobody while another one is asked.
@@ -438,6 +445,13 @@ async fn ask_for_the_rest(
         let takes = how != Prefill::No
             && !text.is_empty()
             && question
+        let same = &question.route.chain[entry];
+        // It is sent again, like any retry.
+        if !same.group.may_retry() {
+            same.attempts.retries_refused.inc();
+            return None;
+        }
+        same.attempts.retries.inc();
                 .body()
                 .is_some_and(|body| prefilled(question.dialect, body, &text, how).is_some());
         if takes {

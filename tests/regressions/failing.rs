@@ -42,6 +42,24 @@ async fn standing(gateway: &Gateway) -> Value {
     first.unwrap()["endpoints"][0].clone()
 }
 
+/// 51. Answers that were cut asked the same upstream again beside its budget for that: one whose every answer broke off
+/// had three times its load.
+#[tokio::test]
+async fn r51_the_same_upstream_goes_on_only_within_its_budget() {
+    let first = Script::of([Line::Close(begun(&(role_of("a", "m") + "data: ")))]).await;
+    let keys = "retry_budget = { percent = 0, least = 0 }";
+    let gateway = before(&[(&first.backend, keys)], "rescue = true\nretry = false").await;
+    let answer = gateway.fetch(&CHAT.ask()).await;
+    assert_eq!(errors(&answer.body).len(), 1);
+    assert_eq!(first.count(), 1);
+    assert_eq!(
+        gateway
+            .metric("retries_refused_total{upstream=\"first\"}")
+            .await,
+        1.0
+    );
+}
+
 /// 52. Tokens of a kept answer that somebody else went on with were counted for both.
 #[tokio::test]
 async fn r52_tokens_of_a_kept_answer_are_counted_once() {
