@@ -10,7 +10,7 @@ use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Frame, SizeHint};
 
-use super::incoming::Incoming;
+use super::incoming::{Incoming, says_about_endpoint};
 use super::parting::Parting;
 use super::record::{Outcome, Record};
 use super::source::{Arrival, Source};
@@ -48,6 +48,11 @@ impl Drop for Direct {
     /// However it ends, also by a caller who leaves: what went by is known.
     fn drop(&mut self) {
         self.record.usage = self.watcher.usage();
+        if let Outcome::Ended(ending) = self.record.outcome
+            && says_about_endpoint(ending, &self.watcher).is_none()
+        {
+            self.record.turn = None;
+        }
     }
 }
 

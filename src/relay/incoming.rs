@@ -5,6 +5,8 @@ use std::task::{Context, Poll};
 
 use super::context::Reached;
 use super::rescued::Rescued;
+use crate::config::Trouble;
+use crate::dialect::{Ending, Usage, Watcher};
 use crate::upstream::{AnswerBody, BodyEnd, Piece, Reason};
 
 /// An answer's body on its way in.
@@ -32,8 +34,6 @@ pub(super) struct Handover {
     pub(super) is_prefilled: bool,
 }
 
-impl Incoming {
-    /// The body of `reached`, which can be continued where its question came along.
 /// Tokens of an answer from backends that did not end it.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct HandedOver {
@@ -82,6 +82,8 @@ pub(super) fn says_about_endpoint(ending: Ending, watcher: &Watcher) -> Option<b
     }
 }
 
+impl Incoming {
+    /// The body of `reached`, which can be continued where its question came along.
     pub(super) fn of(mut reached: Reached) -> Self {
         match reached.question.take() {
             Some(question) => Self::Rescued(Box::new(Rescued::new(reached, *question))),

@@ -18,9 +18,9 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::attempts::{Question, ask_entry};
 use super::context::Reached;
-use super::incoming::Handover;
+use super::incoming::{Handover, says_about_endpoint};
 use super::refusal::Refusal;
-use crate::config::{Dialect, Prefill, ResolvedClocks};
+use crate::config::{Dialect, Prefill, Remedy, ResolvedClocks};
 use crate::dialect::{
     BodyKind, Ending, Marker, Passed, Sequel, Transcript, TransportEnd, Watcher, body_kind, judge,
     prefilled,
@@ -243,7 +243,7 @@ impl Rescued {
         self.leg.watcher.feed(frame.as_bytes());
         self.leg.watcher.feed(b"\n");
         if before < Marker::Failed && self.leg.watcher.marker() == Marker::Failed {
-            if self.can_go_on() {
+            if self.can_go_on() && self.may_be_helped() {
                 return Taken::Spoilt(Reason::NotContinued("it reported an error"));
             }
             // Nobody can help: the backend's own words are the most honest ones.
@@ -308,7 +308,8 @@ impl Rescued {
         if verdict.ending == Ending::Truncated {
             return self.cut(reason);
         }
-        self.leg.judge(verdict.ending == Ending::Complete);
+        self.leg
+            .end(says_about_endpoint(verdict.ending, &self.leg.watcher));
         if self.legs > 0 {
             self.question.route.rescues.whole.inc();
         }
@@ -324,7 +325,6 @@ impl Rescued {
         self.legs < MOST_LEGS && self.transcript.is_open()
     }
 
-    /// The leg is of no more use: somebody else goes on, or nobody can.
     /// Whether others are asked about the error that the leg has reported: not where they would say the same.
     fn may_be_helped(&self) -> bool {
         let remedies = &self.question.route.config.failures;
@@ -332,8 +332,14 @@ impl Rescued {
         trouble.is_none_or(|trouble| matches!(remedies.of(trouble), Remedy::Again | Remedy::Next))
     }
 
+    /// The leg is of no more use: somebody else goes on, or nobody can.
     fn cut(&mut self, reason: Reason) {
-        self.leg.judge(false);
+        // An error that it has reported says more than how it ended.
+        let ending = match self.leg.watcher.marker() {
+            Marker::Failed => Ending::Failed,
+            _ => Ending::Truncated,
+        };
+        self.leg.end(says_about_endpoint(ending, &self.leg.watcher));
         // Its backend is to work for nobody while another one is asked.
         self.leg.body = None;
         if !self.can_go_on() {
@@ -395,9 +401,10 @@ impl Leg {
         }
     }
 
-    fn judge(&mut self, well: bool) {
+    /// Ends its place with what it says about the endpoint, if anything.
+    fn end(&mut self, well: Option<bool>) {
         if let Some(turn) = self.turn.take() {
-            turn.end(Some(well));
+            turn.end(well);
         }
     }
 
@@ -438,13 +445,6 @@ async fn ask_for_the_rest(
     let behind = (entry + 1..targets.len()).filter(|&index| !targets[index].larger);
     let mut candidates: Vec<usize> = behind.collect();
     if candidates.is_empty() {
-        candidates.push(entry);
-    }
-    for index in candidates {
-        let how = question.route.chain[index].upstream.prefill;
-        let takes = how != Prefill::No
-            && !text.is_empty()
-            && question
         let same = &question.route.chain[entry];
         // It is sent again, like any retry.
         if !same.group.may_retry() {
@@ -452,6 +452,13 @@ async fn ask_for_the_rest(
             return None;
         }
         same.attempts.retries.inc();
+        candidates.push(entry);
+    }
+    for index in candidates {
+        let how = question.route.chain[index].upstream.prefill;
+        let takes = how != Prefill::No
+            && !text.is_empty()
+            && question
                 .body()
                 .is_some_and(|body| prefilled(question.dialect, body, &text, how).is_some());
         if takes {

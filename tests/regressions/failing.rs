@@ -42,6 +42,54 @@ async fn standing(gateway: &Gateway) -> Value {
     first.unwrap()["endpoints"][0].clone()
 }
 
+/// 49. An error in a stream that nobody else would answer otherwise had the answer rescued: the backend was asked
+/// twice more for what it had refused, and its own words were lost.
+#[tokio::test]
+async fn r49_what_the_caller_did_wrong_is_not_rescued() {
+    let first = Script::saying(stream(FILTERED)).await;
+    let gateway = before(&[(&first.backend, "")], "rescue = true").await;
+    let answer = gateway.fetch(&CHAT.ask()).await;
+    assert!(answer.text().contains("not this"), "{}", answer.text());
+    assert_eq!(first.count(), 1);
+
+    let first = Backend::listen().await;
+    let second = Script::saying(stream(&chat_of("b", &["Hello"]))).await;
+    let gateway = before(&[(&first, ""), (&second.backend, "")], "rescue = true").await;
+    let (mut client, mut peer) = begin(&gateway, &first, &CHAT.ask()).await;
+    peer.chunk(FILTERED).await;
+    peer.send(wire::LAST).await;
+    let (rest, _) = client.rest().await;
+    assert_eq!(errors(&rest).len(), 1);
+    assert!(String::from_utf8_lossy(&rest).contains("not this"));
+    assert_eq!(second.count(), 0);
+}
+
+/// 50. An endpoint was left out for errors in streams that were their callers' own doing.
+#[tokio::test]
+async fn r50_what_the_caller_did_wrong_leaves_no_endpoint_out() {
+    for route in ["", "rescue = true", "resume = true"] {
+        let first = Script::saying(stream(&(role_of("a", "m") + FILTERED))).await;
+        let gateway = before(&[(&first.backend, TOUCHY)], route).await;
+        let answer = gateway.fetch(&CHAT.ask()).await;
+        assert!(answer.text().contains("not this"), "{}", answer.text());
+        let standing = until_idle(&gateway).await;
+        assert_eq!(standing["standing"], "in", "{route}: {standing}");
+    }
+}
+
+/// What is thought of the first upstream's endpoint once it has nothing to do.
+async fn until_idle(gateway: &Gateway) -> Value {
+    let idle = async {
+        loop {
+            let standing = standing(gateway).await;
+            if standing["in_flight"] == 0 {
+                return standing;
+            }
+        }
+    };
+    within("the endpoint to be idle", idle).await
+}
+
 /// 51. Answers that were cut asked the same upstream again beside its budget for that: one whose every answer broke off
 /// had three times its load.
 #[tokio::test]
@@ -157,6 +205,24 @@ async fn r55_another_body_does_not_go_under_the_same_key() {
         let head = &second.requests()[0].head;
         assert_eq!(head.get("idempotency-key"), expected, "{keys}");
     }
+}
+
+/// 56. What a slow entry had tried in vain before it failed was not told, where the one beside it answered.
+#[tokio::test]
+async fn r56_a_slow_entry_that_fails_is_told_of() {
+    let first = Backend::listen().await;
+    let second = Backend::listen().await;
+    let route = "hedge = \"40ms\"\nhedge_percent = 100\nretry = false\nusage = \"comment\"";
+    let gateway = before(&[(&first, ""), (&second, "")], route).await;
+    let mut client = gateway.asking(&CHAT.ask()).await;
+    let (mut slow, _) = first.request().await;
+    let (mut beside, _) = second.request().await;
+    slow.send(error(503, "busy", &["Connection: close"])).await;
+    slow.left().await;
+    beside.send(stream(&chat_of("b", &["Hello"]))).await;
+    let text = client.answer().await.text();
+    let tried = "attempts=first:overloaded,second:answered";
+    assert!(text.contains(tried), "{text}");
 }
 
 /// 57. An endpoint on trial took no other request while a long stream without events was open there.

@@ -13,7 +13,7 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::config::{Dialect, ResolvedClocks, Trouble};
 use crate::dialect::{BodyKind, Marker, Watcher, body_kind};
-use crate::dialect::{retry_after, retry_delay, trouble, trouble_in_event, wants_body};
+use crate::dialect::{retry_after, retry_delay, trouble, wants_body};
 use crate::upstream::{Answer, Piece, Reason};
 
 /// Largest body of an error that is read for its reason, in bytes.
@@ -175,10 +175,10 @@ async fn hold(
             None => {}
         }
         let over = answer.body.is_over() || answer.body.end().is_some();
-        if watcher.marker() == Marker::Failed && !watcher.has_content() {
+        if let Some(trouble) = watcher.trouble().filter(|_| !watcher.has_content()) {
             answer.body.put_back(held.into_bytes());
             return Err(Bad {
-                trouble: trouble_in_event(dialect, watcher.error().unwrap_or_default()),
+                trouble,
                 rest: None,
                 what: What::Answer(Box::new(answer)),
             });

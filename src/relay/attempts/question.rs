@@ -42,11 +42,11 @@ pub(in crate::relay) struct Question {
     pub(in crate::relay) resend: bool,
     /// What it is told apart by, where that decides which endpoint is asked.
     caller: Option<u64>,
+    /// Whether the caller shows a key or token of its own, for the upstreams.
+    shows_key: bool,
     /// The request's id, as it goes out.
     request_id: Option<HeaderValue>,
     /// The beginning of the answer, where it is to be continued.
-    /// Whether the caller shows a key or token of its own, for the upstreams.
-    shows_key: bool,
     begun: Option<Arc<str>>,
 }
 
@@ -69,10 +69,10 @@ impl Question {
             }
         };
         let request_id = order.parts.headers.get(REQUEST_ID).cloned();
+        let shows_key = credentials::are_shown(&order.parts.headers);
         let method = order.parts.method;
         let resend = (method.is_idempotent() || order.dialect != Dialect::Plain) && body.is_some();
         let question = Self {
-        let shows_key = credentials::are_shown(&order.parts.headers);
             route: order.route,
             dialect: order.dialect,
             method,
@@ -85,10 +85,10 @@ impl Question {
             plain,
             resend,
             caller,
+            shows_key,
             request_id,
             begun: None,
         };
-            shows_key,
         (question, upload)
     }
 
@@ -141,10 +141,6 @@ impl Question {
         Some(prefilled.unwrap_or(named))
     }
 
-    /// The request's id, as it goes out.
-    pub(super) fn request_id(&self) -> Option<&str> {
-        self.request_id.as_ref()?.to_str().ok()
-    }
     /// Whether `trouble` is of what the caller's own key may do at `entry`, and so says nothing about anybody else's.
     pub(super) fn is_callers_own(&self, trouble: Trouble, entry: &Entry) -> bool {
         let of_a_key = matches!(
@@ -154,6 +150,10 @@ impl Question {
         of_a_key && self.shows_key && entry.upstream.credential.is_none()
     }
 
+    /// The request's id, as it goes out.
+    pub(super) fn request_id(&self) -> Option<&str> {
+        self.request_id.as_ref()?.to_str().ok()
+    }
 
     /// The span of one attempt, for whoever follows a request by its ids.
     pub(super) fn span(&self, entry: &Entry, endpoint: &Endpoint) -> tracing::Span {

@@ -16,12 +16,11 @@ use crate::edge::{credentials, forwarded, hop};
 use crate::hub::{End, Stream};
 use crate::relay::context::Reached;
 use crate::relay::error_frame::error_frame;
-use crate::relay::incoming::Incoming;
+use crate::relay::incoming::{Incoming, says_about_endpoint};
 use crate::relay::order::{self, Order};
 use crate::relay::record::counted;
 use crate::relay::refusal::Refusal;
 use crate::relay::streams::Streams;
-
 use crate::relay::tail::{Cut, Tail, TailEnd};
 use crate::relay::unfit;
 use crate::sse::{Lines, Splitter};
@@ -209,7 +208,7 @@ impl Source<'_> {
             tail.finish();
         }
         if let Some(turn) = tail.turn.take().filter(|_| blames_endpoint(code, &verdict)) {
-            turn.end(Some(verdict.ending == Ending::Complete));
+            turn.end(says_about_endpoint(verdict.ending, &watcher));
         }
         if let Some(last) = tail.answerer.take() {
             generation.answered_by(last.0, last.1.clone());
