@@ -48,11 +48,6 @@ const ENCODED: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'_')
     .remove(b'~');
 
-/// Whether there is anything in `headers` that a caller proves itself with.
-pub fn are_shown(headers: &HeaderMap) -> bool {
-    KEY_FIELDS.iter().any(|name| headers.contains_key(name))
-}
-
 /// Removes the caller's credentials from `headers` and, where the credential is a query parameter,
 /// from the query of `target` (path and query), then puts `credential` in.
 ///

@@ -10,6 +10,7 @@ use super::attempts::Trail;
 use super::context::Reached;
 use super::incoming::{HandedOver, Handover};
 use super::plane::{Entry, LiveRoute};
+use crate::config::Trouble;
 use crate::delivery::Socket;
 use crate::dialect::{Ending, Usage};
 use crate::edge::trace::TraceId;
@@ -74,6 +75,8 @@ pub struct Record {
     pub(super) usage: Usage,
     /// Tokens of the answer from backends that did not end it.
     handed_over: HandedOver,
+    /// What is wrong with the answer, where it is an error.
+    trouble: Option<Trouble>,
     /// When the attempt began whose answer this is.
     attempted: tokio::time::Instant,
     /// Its place at the endpoint, which is judged by how it ends.
@@ -142,6 +145,7 @@ impl Record {
             entry: None,
             endpoint: None,
             trail: Trail::default(),
+            trouble: None,
             attempted: tokio::time::Instant::now(),
             turn: None,
             answerer: None,
@@ -171,6 +175,7 @@ impl Record {
         self.enter(route, reached.entry);
         self.endpoint = Some(reached.asked.endpoint.name.clone());
         self.attempted = reached.began;
+        self.trouble = reached.trouble;
         // An answer that is continued judges each of its backends by itself.
         if reached.question.is_none() {
             self.turn = reached.turn.take();
@@ -284,6 +289,23 @@ impl Record {
         entry.count_tokens(&self.usage, self.handed_over.all());
     }
 
+    /// What became of the last attempt, in a word.
+    fn last_word(&self) -> &'static str {
+        match (self.trouble, self.outcome) {
+            (Some(trouble), _) => trouble.word(),
+            (None, Outcome::Ended(Ending::Truncated)) => "cut",
+            (None, Outcome::Ended(Ending::Failed)) => Trouble::Failed.word(),
+            (None, _) => "answered",
+        }
+    }
+
+    /// The request was given up at entry `index`.
+    pub fn came_to(&mut self, index: Option<usize>) {
+        if let (Some((_, entry)), Some(index)) = (&mut self.entry, index) {
+            *entry = index;
+        }
+    }
+
     /// The upstream that is asked, or has answered.
     pub(super) fn upstream(&self) -> Option<&str> {
         self.entry().map(|entry| &*entry.upstream.name)
@@ -292,7 +314,8 @@ impl Record {
     /// What was tried, where that was more than one attempt.
     pub(super) fn attempts(&self) -> Option<String> {
         let answered = self.endpoint.as_ref().and_then(|_| self.upstream());
-        self.trail.told(answered)
+        self.trail
+            .told(answered.map(|upstream| (upstream, self.last_word())))
     }
 
     fn learn_answerer(&mut self) {

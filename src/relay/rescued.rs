@@ -18,9 +18,9 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::attempts::{Question, ask_entry};
 use super::context::Reached;
-use super::incoming::{Handover, says_about_endpoint};
+use super::incoming::Handover;
 use super::refusal::Refusal;
-use crate::config::{Dialect, Prefill, Remedy, ResolvedClocks};
+use crate::config::{Dialect, Prefill, Remedy, ResolvedClocks, Trouble};
 use crate::dialect::{
     BodyKind, Ending, Marker, Passed, Sequel, Transcript, TransportEnd, Watcher, body_kind, judge,
     prefilled,
@@ -243,12 +243,7 @@ impl Rescued {
         self.leg.watcher.feed(frame.as_bytes());
         self.leg.watcher.feed(b"\n");
         if before < Marker::Failed && self.leg.watcher.marker() == Marker::Failed {
-            if self.can_go_on() && self.may_be_helped() {
-                return Taken::Spoilt(Reason::NotContinued("it reported an error"));
-            }
-            // Nobody can help: the backend's own words are the most honest ones.
-            self.hand_out(&frame, block.id.as_deref());
-            return Taken::More;
+            return self.failed(&frame, block.id.as_deref());
         }
         if let Some(turn) = &mut self.leg.turn {
             turn.first_event();
@@ -276,6 +271,23 @@ impl Rescued {
             }
         };
         self.deliver(instead.as_ref().unwrap_or(&frame), block.id.as_deref());
+        Taken::More
+    }
+
+    /// The leg has told an error.
+    fn failed(&mut self, frame: &Frame, id: Option<&str>) -> Taken {
+        let trouble = self.leg.watcher.trouble().unwrap_or(Trouble::Failed);
+        if !trouble.blames_endpoint() {
+            self.leg.turn = None;
+        }
+        // What the route has given up before an answer began, it gives up within one.
+        let remedy = self.question.route.config.failures.of(trouble);
+        let helps = matches!(remedy, Remedy::Again | Remedy::Next);
+        if helps && self.can_go_on() {
+            return Taken::Spoilt(Reason::NotContinued("it reported an error"));
+        }
+        // Nobody can help: the backend's own words are the most honest ones.
+        self.hand_out(frame, id);
         Taken::More
     }
 
@@ -308,8 +320,7 @@ impl Rescued {
         if verdict.ending == Ending::Truncated {
             return self.cut(reason);
         }
-        self.leg
-            .end(says_about_endpoint(verdict.ending, &self.leg.watcher));
+        self.leg.judge(verdict.ending == Ending::Complete);
         if self.legs > 0 {
             self.question.route.rescues.whole.inc();
         }
@@ -325,21 +336,9 @@ impl Rescued {
         self.legs < MOST_LEGS && self.transcript.is_open()
     }
 
-    /// Whether others are asked about the error that the leg has reported: not where they would say the same.
-    fn may_be_helped(&self) -> bool {
-        let remedies = &self.question.route.config.failures;
-        let trouble = self.leg.watcher.trouble();
-        trouble.is_none_or(|trouble| matches!(remedies.of(trouble), Remedy::Again | Remedy::Next))
-    }
-
     /// The leg is of no more use: somebody else goes on, or nobody can.
     fn cut(&mut self, reason: Reason) {
-        // An error that it has reported says more than how it ended.
-        let ending = match self.leg.watcher.marker() {
-            Marker::Failed => Ending::Failed,
-            _ => Ending::Truncated,
-        };
-        self.leg.end(says_about_endpoint(ending, &self.leg.watcher));
+        self.leg.judge(false);
         // Its backend is to work for nobody while another one is asked.
         self.leg.body = None;
         if !self.can_go_on() {
@@ -401,10 +400,9 @@ impl Leg {
         }
     }
 
-    /// Ends its place with what it says about the endpoint, if anything.
-    fn end(&mut self, well: Option<bool>) {
+    fn judge(&mut self, well: bool) {
         if let Some(turn) = self.turn.take() {
-            turn.end(well);
+            turn.end(Some(well));
         }
     }
 
@@ -463,9 +461,14 @@ async fn ask_for_the_rest(
                 .is_some_and(|body| prefilled(question.dialect, body, &text, how).is_some());
         if takes {
             let begun = question.continued(text.clone());
-            if let Some(reached) = good(ask_entry(begun, index, spent.clone()).await) {
+            let outcome = ask_entry(begun, index, spent.clone()).await;
+            let minds = may_mind_beginnings(&outcome);
+            if let Some(reached) = good(outcome) {
                 let prefilled = true;
                 return Some(Next { reached, prefilled });
+            }
+            if !minds {
+                continue;
             }
         }
         if let Some(reached) = good(ask_entry(question.clone(), index, spent.clone()).await) {
@@ -474,6 +477,15 @@ async fn ask_for_the_rest(
         }
     }
     None
+}
+
+/// Whether a backend may have refused because it was given a beginning: not one that is busy, or did not answer. It
+/// would do the same to the question without one.
+fn may_mind_beginnings(outcome: &Result<Reached, Refusal>) -> bool {
+    let status = outcome
+        .as_ref()
+        .map(|reached| reached.asked.answer.head.status);
+    status.is_ok_and(|status| !matches!(status.as_u16(), 429 | 502..=504 | 529))
 }
 
 /// The answer, if it is an event stream.

@@ -1,6 +1,8 @@
 //! A request's body on its way in: bounded, and never waited for without a limit.
 
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -25,6 +27,8 @@ pub struct Inbound {
     limit: u64,
     pause: Duration,
     timer: Option<Pin<Box<Sleep>>>,
+    /// Set once all of it was read.
+    whole: Option<Arc<AtomicBool>>,
 }
 
 impl std::fmt::Debug for Inbound {
@@ -44,6 +48,7 @@ impl Inbound {
             limit,
             pause,
             timer: None,
+            whole: None,
         }
     }
 
@@ -55,6 +60,7 @@ impl Inbound {
             limit: 0,
             pause: Duration::ZERO,
             timer: None,
+            whole: None,
         }
     }
 
@@ -68,6 +74,11 @@ impl Inbound {
     /// The length the client announced.
     pub fn announced(&self) -> Option<u64> {
         self.size_hint().exact()
+    }
+
+    /// What tells whether all of it was read, also to who has given it away.
+    pub(super) fn watch(&mut self) -> Arc<AtomicBool> {
+        self.whole.get_or_insert_default().clone()
     }
 
     /// Whether there is no body at all, or all of it was read.
@@ -109,7 +120,13 @@ impl Body for Inbound {
         let Some(body) = &mut this.body else {
             return Poll::Ready(None);
         };
-        match Pin::new(body).poll_frame(cx) {
+        let polled = Pin::new(&mut *body).poll_frame(cx);
+        if let Some(whole) = &this.whole
+            && (matches!(polled, Poll::Ready(None)) || body.is_end_stream())
+        {
+            whole.store(true, Ordering::Relaxed);
+        }
+        match polled {
             Poll::Ready(Some(Ok(mut frame))) => {
                 this.timer = None;
                 if let Some(trailers) = frame.trailers_mut() {

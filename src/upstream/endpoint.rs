@@ -109,7 +109,13 @@ impl Health {
 
     /// Whether it wants to be left alone.
     pub(super) fn is_resting(&self, now: Instant) -> bool {
-        let until = self.rests.load(Ordering::Relaxed);
-        until > 0 && now.saturating_duration_since(self.began) < Duration::from_millis(until)
+        self.rests_for(now).is_some()
+    }
+
+    /// How long it wants to be left alone yet.
+    pub(super) fn rests_for(&self, now: Instant) -> Option<Duration> {
+        let until = Duration::from_millis(self.rests.load(Ordering::Relaxed));
+        let left = until.saturating_sub(now.saturating_duration_since(self.began));
+        (!left.is_zero()).then_some(left)
     }
 }

@@ -39,6 +39,8 @@ pub struct EndpointReport {
     pub standing: Standing,
     /// How long it is left out for yet, in milliseconds; none while it is not.
     pub out_for_ms: Option<u64>,
+    /// How long it asked to be left alone for yet (`Retry-After`), in milliseconds; none where it did not.
+    pub rests_for_ms: Option<u64>,
     /// Failures since the last good answer.
     pub failures_in_row: u32,
     /// How often it was left out since the start.
@@ -95,6 +97,7 @@ impl super::endpoint::Endpoint {
             checked: health.is_checked(),
             standing,
             out_for_ms: until.map(|until| millis(until - now)),
+            rests_for_ms: health.rests_for(now).map(millis),
             failures_in_row: breaker.failures_in_row(),
             ejections: breaker.ejections(),
             in_flight: health.in_flight(),

@@ -16,7 +16,7 @@ fn a_report_names_every_endpoint_with_its_weight() {
     endpoints[1].health.set_checked(false);
     let group = group(endpoints, |upstream| upstream.endpoints[1].weight = 3);
     let usual = json!({
-        "name": "http://10.0.0.1:80/v1", "weight": 1, "checked": true, "standing": "in", "out_for_ms": null,
+        "name": "http://10.0.0.1:80/v1", "weight": 1, "checked": true, "standing": "in", "out_for_ms": null, "rests_for_ms": null,
         "failures_in_row": 0, "ejections": 0, "in_flight": 0, "first_event_ms": null,
     });
     let mut second = usual.clone();

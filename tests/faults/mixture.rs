@@ -50,37 +50,47 @@ struct Run {
     next: AtomicUsize,
 }
 
+/// What is the same for every upstream.
+const UPSTREAM: &str = "retry_budget = { percent = 50, least = 50 }\n\
+    eject = { after = 12, percent = 90, pause = \"40ms\", longest = \"200ms\" }\n\
+    clocks = { connect = \"2s\", first_byte = \"250ms\", first_event = \"300ms\", idle = \"300ms\" }\n";
+/// What is the same for every route.
+const RULES: &str = "dialect = \"openai-chat\"\nrescue = true\nusage = \"comment\"\n\
+    retry = { times = 2, pause = \"10ms\", longest = \"60ms\" }\n";
+
 fn toml(backends: &[Backend]) -> String {
-    let mut toml =
-        "[server]\nlisten = \"127.0.0.1:0\"\n[admin]\nlisten = \"127.0.0.1:0\"\n".to_owned();
-    for (name, (backend, prefill)) in
-        ["a", "b", "c"]
-            .iter()
-            .zip(backends.iter().zip(["no", "assistant", "continue"]))
-    {
-        toml += &format!(
-            "[upstreams.{name}]\nurl = \"{}\"\nprefill = \"{prefill}\"\n\
-             retry_budget = {{ percent = 50, least = 50 }}\n\
-             eject = {{ after = 12, percent = 90, pause = \"40ms\", longest = \"200ms\" }}\n\
-             clocks = {{ connect = \"2s\", first_byte = \"250ms\", first_event = \"300ms\", idle = \"300ms\" }}\n",
-            backend.url()
-        );
+    let mut toml = "[server]\nlisten = \"127.0.0.1:0\"\nworkers = 2\n\
+                    [admin]\nlisten = \"127.0.0.1:0\"\n"
+        .to_owned();
+    let urls: Vec<_> = backends.iter().map(Backend::url).collect();
+    let upstreams = [("a", "no"), ("b", "assistant"), ("c", "continue")];
+    for ((name, prefill), url) in upstreams.iter().zip(&urls) {
+        toml +=
+            &format!("[upstreams.{name}]\nurl = \"{url}\"\nprefill = \"{prefill}\"\n{UPSTREAM}");
     }
-    let rules = "dialect = \"openai-chat\"\nrescue = true\n\
-                 retry = { times = 2, pause = \"10ms\", longest = \"60ms\" }\n";
-    let all = "[\"a\", \"b\", \"c\"]";
     toml += &format!(
-        "[routes.hedged]\npath = \"/hedged\"\nto = {all}\nhedge = \"80ms\"\nhedge_percent = 30\n{rules}"
+        "[upstreams.all]\nendpoints = {urls:?}\nbalance = \"least-in-flight\"\n{UPSTREAM}"
     );
-    toml +=
-        &format!("[routes.early]\npath = \"/early\"\nto = {all}\nearly_head = \"50ms\"\n{rules}");
-    toml += &format!(
-        "[routes.kept]\npath = \"/kept\"\nto = {all}\n\
-         resume = {{ on_leave = \"cancel\", keep = \"1s\" }}\n{rules}"
-    );
-    toml + &format!(
-        "[routes.larger]\npath = \"/larger\"\nto = [\"a\", \"b\", {{ upstream = \"c\", larger = true }}]\n{rules}"
-    )
+    let all = "to = [\"a\", \"b\", \"c\"]";
+    for (name, keys) in [
+        (
+            "hedged",
+            format!("{all}\nhedge = \"80ms\"\nhedge_percent = 30"),
+        ),
+        ("early", format!("{all}\nearly_head = \"50ms\"")),
+        (
+            "kept",
+            format!("{all}\nresume = {{ on_leave = \"cancel\", keep = \"1s\" }}"),
+        ),
+        (
+            "larger",
+            "to = [\"a\", \"b\", { upstream = \"c\", larger = true }]".to_owned(),
+        ),
+        ("group", "to = \"all\"".to_owned()),
+    ] {
+        toml += &format!("[routes.{name}]\npath = \"/{name}\"\n{keys}\n{RULES}");
+    }
+    toml
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -156,6 +166,7 @@ async fn ask(run: Arc<Run>, case: Case) -> Result<Outcome, String> {
         Route::Early => "/early",
         Route::Larger => "/larger",
         Route::Kept => "/kept",
+        Route::Group => "/group",
     };
     let body =
         "{\"model\":\"m\",\"stream\":true,\"messages\":[{\"role\":\"user\",\"content\":\"Hi\"}]}";
@@ -300,7 +311,7 @@ impl Run {
             let report = self.gateway.ask_admin("/upstreams").await.json();
             let busy = in_flight(&report);
             let counted = self.counted().await;
-            if busy == [0; draw::BACKENDS] && counted == self.requests as f64 {
+            if busy.iter().all(|count| *count == 0) && counted == self.requests as f64 {
                 break;
             }
             let seed = self.seed;

@@ -169,7 +169,7 @@ async fn what_is_in_flight_is_spread_by_weight() {
 /// A backend of streams whose first event comes after a while.
 async fn after(pause: Duration) -> Backend {
     Backend::playing(move |mut peer| async move {
-        while peer.request().await.is_some() {
+        if peer.request().await.is_some() {
             peer.send(begun("")).await;
             if !pause.is_zero() && !peer.is_quiet_for(pause).await {
                 return;
@@ -177,7 +177,6 @@ async fn after(pause: Duration) -> Backend {
             let rest = role_of("a", "m") + &text_of("a", "m", "Hi") + &stop_of("a", "m");
             peer.chunk(&rest).await;
             peer.send(wire::LAST).await;
-            return;
         }
     })
     .await

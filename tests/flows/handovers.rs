@@ -7,7 +7,7 @@ use crate::support::client::Answer;
 use crate::support::script::{
     Line, begun, chain, chat_of, error, role_of, stop_of, stream, text_of, told,
 };
-use crate::support::{Ask, Backend, Client, Ended, Gateway, Script, wire};
+use crate::support::{Ask, Backend, Client, Ended, Gateway, Reader, Script, wire};
 
 /// A backend that begins its answer so and closes.
 async fn closing(events: &str) -> Script {
@@ -295,4 +295,84 @@ async fn many_answers_are_continued_at_once() {
         (first.requests().len(), second.requests().len()),
         (100, 100)
     );
+}
+
+#[tokio::test]
+async fn an_answer_that_is_held_back_is_not_asked_of_another() {
+    let held = "data: {\"error\":{\"message\":\"held back\",\"code\":\"content_filter\"}}\n\n";
+    let events = role_of("a", "m") + &text_of("a", "m", "Hel") + held;
+    let second = Script::saying(stream(&chat_of("b", &["Hello"]))).await;
+    let eject = "eject = { after = 2, percent = 0, pause = \"60s\", longest = \"60s\" }";
+    let first = Script::saying(stream(&events)).await;
+    let gateway = Gateway::start(&chain(
+        &[
+            (&[first.backend.url()], eject),
+            (&[second.backend.url()], ""),
+        ],
+        "rescue = true",
+    ))
+    .await;
+    for asked in 1..=4 {
+        let answer = gateway.fetch(&CHAT.ask()).await;
+        assert_eq!(
+            (answer.text(), answer.ended.is_clean()),
+            (events.clone(), true)
+        );
+        assert_eq!(
+            (first.count(), second.count()),
+            (asked, 0),
+            "nor is it left out"
+        );
+    }
+    let wanted = continued(&events, &second, "failures = { content_filter = \"next\" }").await;
+    assert_eq!(told(&wanted.body), ("Hello".to_owned(), true));
+}
+
+#[tokio::test]
+async fn a_kept_answer_goes_on_without_its_reader() {
+    let first = Backend::listen().await;
+    let second = Backend::listen().await;
+    let gateway = Gateway::start(&chain(
+        &[(&[first.url()], ""), (&[second.url()], "")],
+        "rescue = true\nretry = false\nresume = { on_leave = \"finish\" }",
+    ))
+    .await;
+    let client = gateway.asking(&CHAT.ask()).await;
+    let (mut peer, _) = first.request().await;
+    peer.send(begun(&(role_of("a", "m") + &text_of("a", "m", "Hel"))))
+        .await;
+    let mut reader = Reader::answered(client).await;
+    let kept = super::generations::place(&reader);
+    reader.next().await;
+    reader.leave();
+    peer.reset();
+    let (mut peer, _) = second.request().await;
+    peer.send(stream(&chat_of("b", &["Hello"]))).await;
+    let whole = gateway.fetch(&Ask::get(&kept)).await;
+    assert_eq!(told(&whole.body), ("Hello".to_owned(), true));
+}
+
+#[tokio::test]
+async fn behind_an_early_head_answers_are_continued_too() {
+    let first = Backend::listen().await;
+    let second = Script::saying(stream(&chat_of("b", &["Hello"]))).await;
+    let gateway = Gateway::start(&chain(
+        &[(&[first.url()], ""), (&[second.backend.url()], "")],
+        "rescue = true\nearly_head = \"10ms\"",
+    ))
+    .await;
+    let mut client = gateway.asking(&CHAT.ask()).await;
+    let (mut peer, _) = first.request().await;
+    assert_eq!(
+        client.head().await.status(),
+        200,
+        "before the backend's own"
+    );
+    let said = role_of("a", "m") + &text_of("a", "m", "Hel");
+    peer.send(begun(&said)).await;
+    client.reads(&said).await;
+    peer.reset();
+    let (rest, ended) = client.rest().await;
+    assert_eq!(ended, Ended::LastChunk(vec![]));
+    assert_eq!(told(&rest), ("lo".to_owned(), true));
 }

@@ -8,6 +8,7 @@
 //! - 8, a clock that was never set: beside it, in `src/delivery/heartbeat.rs`
 //! - 6, answers without a body were logged as left: `flows::binary::ordinary_answers_are_complete_also_where_they_have_no_body`
 
+mod attempts;
 mod clocks;
 mod failing;
 mod hub;

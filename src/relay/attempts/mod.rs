@@ -83,6 +83,8 @@ struct Run {
     trail: Trail,
     /// An error that a backend gave: better than one of ours.
     spare: Option<Box<Reached>>,
+    /// The first entry none of whose endpoints could be asked.
+    left_out: Option<usize>,
     start: usize,
     /// Endpoints, by number, that are asked only where there is no other.
     avoid: Vec<u64>,
@@ -93,6 +95,9 @@ enum Entered {
     Answered(Box<Reached>),
     /// The next one is asked.
     Moved,
+    /// There is no next one.
+    Ended(Last),
+    /// Another one would do no better.
     Over(Last),
 }
 
@@ -111,6 +116,7 @@ impl Run {
             leash: Leash::default(),
             trail: Trail::default(),
             spare: None,
+            left_out: None,
             start,
             avoid: Vec::new(),
         }
@@ -127,12 +133,31 @@ impl Run {
             self.leash.enter(index);
             let key = self.question.key(&route.chain[index]);
             let last = plan.is_last() && !route.config.rescue;
-            let outgoing = self.question.outgoing(index, last)?;
-            match self.on_entry(&mut plan, (&outgoing, key)).await? {
+            let entered = match self.question.outgoing(index, last) {
+                Ok(outgoing) => self.on_entry(&mut plan, (&outgoing, key)).await?,
+                Err(refusal) => self.without_credential(&mut plan, refusal),
+            };
+            match entered {
                 Entered::Answered(reached) => return Ok(self.finish(*reached)),
                 Entered::Moved => {}
                 Entered::Over(last) => return self.give_up(last),
+                Entered::Ended(last) => match self.left_out.take() {
+                    // Rather asked in vain than not at all.
+                    Some(index) if !self.leash.is_held() => plan.back_to(index),
+                    _ => return self.give_up(last),
+                },
             }
+        }
+    }
+
+    /// An entry whose credential cannot be put in is not asked.
+    fn without_credential(&mut self, plan: &mut Plan<'_>, refusal: Refusal) -> Entered {
+        let upstream = &self.question.route.chain[plan.entry()].group.name;
+        tracing::warn!(%upstream, reason = refusal.message, "an upstream is not asked");
+        self.trail.note(upstream, "no_credential");
+        match plan.skip() {
+            Step::Move(_) => Entered::Moved,
+            _ => Entered::Ended(Last::Refusal(refusal)),
         }
     }
 
@@ -159,10 +184,10 @@ impl Run {
             });
             let Some(turn) = picked else {
                 self.trail.note(&entry.group.name, "ejected");
-                return Ok(match plan.skip() {
-                    Step::Move(_) => Entered::Moved,
-                    _ => Entered::Over(Last::Refusal(Refusal::all_left_out(&entry.group.name))),
-                });
+                self.left_out.get_or_insert(index);
+                // Where there is no other entry, an endpoint is always given.
+                plan.skip();
+                return Ok(Entered::Moved);
             };
             let number = turn.endpoint().number;
             let span = self.question.span(entry, turn.endpoint());
@@ -176,6 +201,7 @@ impl Run {
                         asked,
                         entry: index,
                         clocks,
+                        trouble: None,
                         turn: Some(turn),
                         trail: Trail::default(),
                         question: None,
@@ -188,6 +214,7 @@ impl Run {
             tried.push(number);
             let mut failed = self.look_at(&bad);
             self.note(&bad, &turn, entry);
+            let trouble = bad.trouble;
             let last = self.last_of(bad, turn, index, clocks);
             if self.leash.is_held() {
                 plan.stay();
@@ -198,10 +225,16 @@ impl Run {
             if decided.refused {
                 entry.attempts.retries_refused.inc();
             }
+            // The last answer is the caller's, whatever it says; what it gives no answer for was an attempt.
+            if matches!(decided.step, Step::Again(_) | Step::Move(_))
+                || matches!(last, Last::Refusal(_))
+            {
+                self.trail.failed(&entry.group.name, trouble);
+            }
             match decided.step {
                 Step::Again(pause) => {
                     // The answer is closed before its endpoint is left alone.
-                    drop(last);
+                    self.keep(last).await;
                     if failed.sent {
                         entry.attempts.retries.inc();
                     }
@@ -213,6 +246,7 @@ impl Run {
                     self.keep(last).await;
                     return Ok(Entered::Moved);
                 }
+                Step::End => return Ok(Entered::Ended(last)),
                 Step::GiveUp => return Ok(Entered::Over(last)),
             }
         }
@@ -303,22 +337,29 @@ impl Run {
                 tracing::info!(%endpoint, trouble, status, request_id, "an attempt failed");
             }
         }
-        if let Some(rest) = bad.rest
-            && !self.question.is_callers_own(bad.trouble, entry)
-        {
+        if let Some(rest) = bad.rest.filter(|_| self.is_for_all(bad, entry)) {
             turn.rest(rest.min(LONGEST_REST));
         }
         if let Some(counter) = entry.attempts.trouble(trouble) {
             counter.inc();
         }
-        self.trail.failed(&entry.group.name, bad.trouble);
+    }
+
+    /// Whether a wish to be left alone is meant for every caller: an endpoint that is too busy, or the limit of a
+    /// credential that all of them share.
+    fn is_for_all(&self, bad: &Bad, entry: &Entry) -> bool {
+        match bad.trouble {
+            Trouble::RateLimited | Trouble::Quota => !self.question.is_by_own_key(entry),
+            _ => bad.blames_endpoint(self.question.is_owed()),
+        }
     }
 
     /// What the caller gets if nothing better comes.
     fn last_of(&self, bad: Bad, turn: Turn, entry: usize, clocks: ResolvedClocks) -> Last {
         let endpoint = turn.endpoint().clone();
         let began = turn.began();
-        turn.end(says_about_endpoint(bad.trouble));
+        let blamed = bad.blames_endpoint(self.question.is_owed());
+        turn.end(blamed.then_some(false));
         match bad.what {
             What::Answer(answer) => Last::Answer(Box::new(Reached {
                 asked: Asked {
@@ -327,6 +368,7 @@ impl Run {
                 },
                 entry,
                 clocks,
+                trouble: Some(bad.trouble),
                 turn: None,
                 began,
                 trail: Trail::default(),
@@ -338,7 +380,9 @@ impl Run {
                     reason,
                 };
                 let upstream = &self.question.route.chain[entry].upstream.name;
-                Last::Refusal(Refusal::upstream(&fault, upstream))
+                let mut refusal = Refusal::upstream(&fault, upstream);
+                refusal.entry = Some(entry);
+                Last::Refusal(refusal)
             }
         }
     }
@@ -364,7 +408,8 @@ impl Run {
     }
 
     fn finish(self, mut reached: Reached) -> Reached {
-        let rescuable = self.question.route.config.rescue && self.can_be_rescued(&reached);
+        let good = self.question.route.config.rescue && reached.turn.is_some();
+        let rescuable = good && self.can_be_rescued(&reached);
         reached.trail = self.trail;
         if rescuable {
             reached.question = Some(Box::new(self.question));
@@ -430,8 +475,3 @@ fn decide(plan: &mut Plan<'_>, failed: &Failed, group: &Group, chance: f64) -> D
 
 /// The longest that an endpoint is left alone because it asked for it.
 const LONGEST_REST: Duration = Duration::from_secs(60);
-
-/// Whether a trouble speaks for or against the endpoint, if at all.
-fn says_about_endpoint(trouble: Trouble) -> Option<bool> {
-    trouble.blames_endpoint().then_some(false)
-}

@@ -25,12 +25,16 @@ const AT_HAND: Duration = Duration::from_millis(250);
 /// Most bytes of an answer that are held until it counts.
 const HELD: usize = 256 * 1024;
 
+/// How long content may follow upon a first event that is none: some backends say hello, and then that they are
+/// overloaded.
+const GRACE: Duration = Duration::from_secs(1);
+
 /// Up to where an answer is read before it counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Until {
     /// Its head.
     Head,
-    /// Its first event.
+    /// Its first content, or an event behind which none comes for a moment.
     Event,
     /// Its first content: no ping, no role, no error.
     Content,
@@ -44,6 +48,23 @@ pub(super) struct Bad {
     pub(super) rest: Option<Duration>,
     pub(super) what: What,
 }
+
+impl Bad {
+    /// Whether it speaks against the endpoint. `owed` says that the caller still owes a part of its body: a server may
+    /// wait for that, and let go of who takes too long.
+    pub(super) fn blames_endpoint(&self, owed: bool) -> bool {
+        let waited = owed && matches!(self.trouble, Trouble::Silent | Trouble::Closed);
+        let asked = matches!(&self.what, What::Answer(answer) if ABOUT_REQUEST.contains(&answer.head.status));
+        self.trouble.blames_endpoint() && !waited && !asked
+    }
+}
+
+/// Statuses in the 500s that speak of the request: a method and a version that are not spoken there (RFC 9110
+/// §15.6.2, §15.6.6).
+const ABOUT_REQUEST: [StatusCode; 2] = [
+    StatusCode::NOT_IMPLEMENTED,
+    StatusCode::HTTP_VERSION_NOT_SUPPORTED,
+];
 
 /// What there is to show for it.
 #[derive(Debug)]
@@ -154,13 +175,18 @@ async fn hold(
         rest: None,
         what: What::Nothing(reason),
     };
+    let mut graced = None;
     loop {
         let (due, limit) = due(&watcher, clocks, began);
         let piece = poll_fn(|cx| answer.body.poll_piece(cx));
-        let piece = match due {
+        let piece = match [due, graced].into_iter().flatten().min() {
             None => piece.await,
             Some(due) => match timeout_at(due, piece).await {
                 Ok(piece) => piece,
+                Err(_) if graced == Some(due) => {
+                    answer.body.put_back(held.into_bytes());
+                    return Ok(answer);
+                }
                 Err(_) => return Err(nothing(Reason::FirstEventTimeout(limit))),
             },
         };
@@ -168,6 +194,9 @@ async fn hold(
             Some(Ok(Piece::Data(data))) => {
                 watcher.feed(&data);
                 held.push(data);
+                if until == Until::Event && watcher.events() > 0 {
+                    graced.get_or_insert_with(|| Instant::now() + GRACE);
+                }
             }
             Some(Ok(Piece::Trailers(_))) => {}
             Some(Err(reason)) => return Err(nothing(reason)),
@@ -197,8 +226,7 @@ async fn hold(
 fn counts(watcher: &Watcher, until: Until) -> bool {
     match until {
         Until::Head => true,
-        Until::Event => watcher.events() > 0,
-        Until::Content => watcher.has_content() || watcher.marker() != Marker::None,
+        Until::Event | Until::Content => watcher.has_content() || watcher.marker() != Marker::None,
     }
 }
 

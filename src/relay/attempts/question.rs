@@ -2,15 +2,16 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
 
-use crate::config::{Balance, Dialect, HashBy, Prefill, Trouble};
+use crate::config::{Balance, Dialect, HashBy, Prefill};
 use crate::dialect::{Facts, prefilled, rename_model};
+use crate::edge::auth;
 use crate::edge::hop::Hop;
 use crate::edge::trace::REQUEST_ID;
-use crate::edge::{auth, credentials};
 use crate::relay::order::Order;
 use crate::relay::outgoing::Outgoing;
 use crate::relay::plane::{Entry, LiveRoute};
@@ -36,14 +37,16 @@ pub(in crate::relay) struct Question {
     pub(in crate::relay) pool: Arc<Pool>,
     /// The body, where it is held whole.
     body: Option<Bytes>,
+    /// Whether all of a body that streams through was read.
+    whole: Option<Arc<AtomicBool>>,
+    /// Whether the caller shows credentials that are not ours, which pass through where nothing takes their place.
+    by_own_key: bool,
     /// Whether the answer is wanted as it is, uncompressed.
     plain: bool,
     /// Whether it may be sent a second time.
     pub(in crate::relay) resend: bool,
     /// What it is told apart by, where that decides which endpoint is asked.
     caller: Option<u64>,
-    /// Whether the caller shows a key or token of its own, for the upstreams.
-    shows_key: bool,
     /// The request's id, as it goes out.
     request_id: Option<HeaderValue>,
     /// The beginning of the answer, where it is to be continued.
@@ -60,16 +63,19 @@ impl Question {
             .iter()
             .any(|entry| entry.group.is_by_key());
         let caller = by_key.then(|| caller_of(&order)).flatten();
+        let by_own_key =
+            order.principal.is_none() && auth::identity(None, &order.parts.headers).is_some();
+        let mut whole = None;
         let (body, upload) = match (order.kept, order.body) {
             (Some(whole), _) => (Some(whole.clone()), Upload::Kept(whole)),
             (None, body) if body.is_over() => (Some(Bytes::new()), Upload::Kept(Bytes::new())),
-            (None, body) => {
+            (None, mut body) => {
+                whole = Some(body.watch());
                 let length = body.announced();
                 (None, Upload::Streaming(Box::pin(body), length))
             }
         };
         let request_id = order.parts.headers.get(REQUEST_ID).cloned();
-        let shows_key = credentials::are_shown(&order.parts.headers);
         let method = order.parts.method;
         let resend = (method.is_idempotent() || order.dialect != Dialect::Plain) && body.is_some();
         let question = Self {
@@ -82,10 +88,11 @@ impl Question {
             facts: order.facts,
             pool: order.pool,
             body,
+            whole,
+            by_own_key,
             plain,
             resend,
             caller,
-            shows_key,
             request_id,
             begun: None,
         };
@@ -95,6 +102,17 @@ impl Question {
     /// The body, where it is held.
     pub(in crate::relay) fn body(&self) -> Option<&Bytes> {
         self.body.as_ref()
+    }
+
+    /// Whether the caller still owes a part of the body.
+    pub(super) fn is_owed(&self) -> bool {
+        let whole = self.whole.as_ref();
+        whole.is_some_and(|whole| !whole.load(Ordering::Relaxed))
+    }
+
+    /// Whether what `entry` says of the caller's credentials holds for this caller alone.
+    pub(super) fn is_by_own_key(&self, entry: &Entry) -> bool {
+        self.by_own_key && entry.upstream.credential.is_none()
     }
 
     /// The same question for the rest of an answer of which `text` was delivered.
@@ -139,15 +157,6 @@ impl Question {
         let begun = self.begun.as_ref().filter(|_| how != Prefill::No);
         let prefilled = begun.and_then(|text| prefilled(self.dialect, &named, text, how));
         Some(prefilled.unwrap_or(named))
-    }
-
-    /// Whether `trouble` is of what the caller's own key may do at `entry`, and so says nothing about anybody else's.
-    pub(super) fn is_callers_own(&self, trouble: Trouble, entry: &Entry) -> bool {
-        let of_a_key = matches!(
-            trouble,
-            Trouble::RateLimited | Trouble::Quota | Trouble::Credentials
-        );
-        of_a_key && self.shows_key && entry.upstream.credential.is_none()
     }
 
     /// The request's id, as it goes out.

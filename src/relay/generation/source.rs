@@ -220,7 +220,7 @@ impl Source<'_> {
         entry.count_tokens(&usage, tail.handed_over.all());
         let completion = tail.handed_over.completion(&usage);
         self.finish(verdict, code, &message);
-        let attempts = tail.trail.told(Some(&entry.upstream.name));
+        let attempts = tail.trail.told(Some((&entry.upstream.name, word_of(verdict.ending))));
         tracing::info!(
             route = %generation.route.config.name,
             stream = %generation.id,
@@ -273,6 +273,15 @@ impl Source<'_> {
         hop::strip_response(&mut headers);
         headers.remove(http::header::CONTENT_LENGTH);
         headers
+    }
+}
+
+/// What became of the last attempt, in a word.
+fn word_of(ending: Ending) -> &'static str {
+    match ending {
+        Ending::Truncated => "cut",
+        Ending::Failed => "failed",
+        Ending::Complete | Ending::Left => "answered",
     }
 }
 

@@ -183,7 +183,7 @@ impl Sessions {
     fn opened(&self, opened: Result<Opened, Reason>) -> Vec<(oneshot::Sender<Given>, Given)> {
         let mut inner = self.lock();
         inner.opening -= 1;
-        match opened {
+        match with_room(opened) {
             Ok(Opened::Two(session)) => {
                 inner.most = Some(session.most());
                 inner.chose_one = None;
@@ -256,6 +256,18 @@ impl Sessions {
     #[cfg(test)]
     pub(super) fn count(&self) -> usize {
         self.lock().sessions.len()
+    }
+}
+
+/// A connection on which the server says at once that it takes no request (GOAWAY) is none: another would follow it
+/// without end.
+fn with_room(opened: Result<Opened, Reason>) -> Result<Opened, Reason> {
+    match opened? {
+        Opened::Two(mut session) => match session.room() {
+            0 => Err(Reason::NoHttp2("it takes no requests (GOAWAY)".into())),
+            _ => Ok(Opened::Two(session)),
+        },
+        one @ Opened::One(_) => Ok(one),
     }
 }
 

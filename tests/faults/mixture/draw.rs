@@ -104,6 +104,8 @@ pub enum Route {
     Early,
     /// The answer is kept, for as long as somebody reads it.
     Kept,
+    /// One entry, of which the three are the endpoints.
+    Group,
 }
 
 /// One request.
@@ -127,10 +129,11 @@ impl Case {
     /// The request of this number.
     pub fn draw(seed: u64, id: usize) -> Self {
         let mut chance = fastrand::Rng::with_seed(seed ^ (id as u64).wrapping_mul(0x9E37_79B9));
-        let route = match chance.u8(..6) {
+        let route = match chance.u8(..7) {
             0 => Route::Larger,
             1 => Route::Early,
             2 => Route::Kept,
+            3 => Route::Group,
             _ => Route::Hedged,
         };
         let parts = std::array::from_fn(|backend| match is_down(id, backend) {

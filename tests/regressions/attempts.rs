@@ -1,0 +1,100 @@
+//! Faults of attempts: what one caller, or one answer, may bring about for all others.
+
+use crate::support::api::{CHAT, PLAIN};
+use crate::support::script::{Line, chain, chat_of, error, stream, told};
+use crate::support::{Ask, Backend, Client, Gateway, Script, toml};
+
+/// 60. A caller whose own key had reached its limit, or whose request was refused with a `Retry-After`, sent all others to
+/// the next entry for a minute.
+#[tokio::test]
+async fn r60_who_is_told_to_wait_waits_alone() {
+    let good = stream(&chat_of("a", &["first"]));
+    for (status, field, others) in [
+        (429, "Authorization: Bearer used-up", "first"),
+        (403, "X-Nothing: 1", "first"),
+        // Nobody showed a key: it is the endpoint that is too busy.
+        (429, "X-Nothing: 1", "second"),
+    ] {
+        let wait = error(status, "wait", &["Retry-After: 3600"]);
+        let first = Script::of([Line::Say(wait), Line::Say(good.clone())]).await;
+        let second = Script::saying(stream(&chat_of("b", &["second"]))).await;
+        let urls = [&first, &second].map(|script| [script.backend.url()]);
+        let gateway = Gateway::start(&chain(&[(&urls[0], ""), (&urls[1], "")], "")).await;
+        let refused = gateway.fetch(&CHAT.ask().field(field)).await;
+        assert_eq!(told(&refused.body).0, "second", "{status}");
+        let other = gateway.fetch(&CHAT.ask()).await;
+        assert_eq!(told(&other.body).0, others, "{status} {field}");
+        let report = gateway.ask_admin("/upstreams").await.json();
+        let rests = &report["upstreams"][0]["endpoints"][0]["rests_for_ms"];
+        assert_eq!(rests.is_null(), others == "first", "{report}");
+        gateway.stop().await;
+    }
+}
+
+/// 61. A client that sent its body slowly got endpoints left out for everybody, which only waited for it.
+#[tokio::test]
+async fn r61_who_waits_for_a_body_is_not_left_out() {
+    // One that waits, and one that does not wait for long.
+    for closes in [false, true] {
+        let backend = Backend::playing(move |mut peer| async move {
+            peer.head().await;
+            if !closes {
+                peer.left().await;
+            }
+        })
+        .await;
+        let keys = "eject = { after = 1 }\nclocks = { first_byte = \"100ms\" }\n[routes.all]";
+        let source = toml(&backend.url(), "").replacen("[routes.all]", keys, 1)
+            + "[admin]\nlisten = \"127.0.0.1:0\"\n";
+        let gateway = Gateway::start(&source).await;
+        let slow = Ask::new("POST", "/x").field("Content-Length: 3000000");
+        let mut client = Client::asking(gateway.address, &slow).await;
+        client.send(vec![b'a'; 70_000]).await;
+        assert!(client.head().await.status() >= 502);
+        let endpoint = |report: serde_json::Value| report["upstreams"][0]["endpoints"][0].clone();
+        let report = endpoint(gateway.ask_admin("/upstreams").await.json());
+        assert_eq!(report["standing"], "in", "{report}");
+        // The same without a body to wait for.
+        assert!(gateway.fetch(&Ask::get("/x")).await.status() >= 502);
+        let report = endpoint(gateway.ask_admin("/upstreams").await.json());
+        assert_eq!(report["standing"], "out", "{report}");
+        gateway.stop().await;
+    }
+}
+
+/// 62. Requests by a method that a backend does not know got it left out for everybody.
+#[tokio::test]
+async fn r62_what_a_backend_says_of_a_method_is_not_held_against_it() {
+    for (status, standing) in [(501, "in"), (505, "in"), (500, "out")] {
+        let backend = Script::failing(status).await;
+        let url = [backend.backend.url()];
+        let source = chain(&[(&url, "eject = { after = 1 }")], "");
+        let gateway = Gateway::start(&source).await;
+        assert_eq!(gateway.fetch(&PLAIN.ask()).await.status(), status);
+        let report = gateway.ask_admin("/upstreams").await.json();
+        let endpoint = &report["upstreams"][0]["endpoints"][0];
+        assert_eq!(endpoint["standing"], standing, "{status}");
+        gateway.stop().await;
+    }
+}
+
+/// 63. A server that says goodbye on each connection by HTTP/2 at once, as those that are being stopped do, was
+/// connected to without a pause for as long as anybody waited.
+#[tokio::test]
+async fn r63_a_server_that_takes_no_request_is_not_stormed() {
+    let backend = Backend::playing(|mut peer| async move {
+        // SETTINGS and GOAWAY, each empty (RFC 9113 §6.5, §6.8).
+        let settings = [0, 0, 0, 4, 0, 0, 0, 0, 0];
+        let goaway = [0, 0, 8, 7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+        peer.send([&settings[..], &goaway[..]].concat()).await;
+        peer.left().await;
+    })
+    .await;
+    let url = [backend.url()];
+    let source = chain(&[(&url, "http = \"2\"")], "retry = false\n");
+    let gateway = Gateway::start(&source).await;
+    let refused = gateway.fetch(&CHAT.ask()).await;
+    assert_eq!(refused.status(), 502, "{}", refused.text());
+    assert!(backend.connections() <= 3, "{}", backend.connections());
+    gateway.stop().await;
+}
