@@ -3,10 +3,10 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use super::super::fixtures::{endpoint, group};
-use super::super::{Group, Wish};
 use super::*;
 use crate::config::Balance;
+use crate::upstream::fixtures::{endpoint, group};
+use crate::upstream::{Group, Wish};
 
 const ANYWHERE: Wish<'_> = Wish {
     key: None,

@@ -4,6 +4,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
+use http::Method;
 use tokio::time::sleep;
 
 use super::outcome::Until;
@@ -47,7 +48,8 @@ impl Leash {
 /// The route's rules, where a request may be asked twice.
 pub(super) fn of(question: &Question) -> Option<config::Hedge> {
     let next = behind(question, 0).is_some();
-    let may = question.resend && next && question.dialect != Dialect::Plain;
+    let streams = question.dialect != Dialect::Plain && question.method != Method::HEAD;
+    let may = question.resend && next && streams;
     question.route.config.hedge.filter(|_| may)
 }
 

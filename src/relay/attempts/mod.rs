@@ -12,7 +12,7 @@ mod trail;
 
 use std::time::Duration;
 
-use http::StatusCode;
+use http::{Method, StatusCode};
 use tokio::time::{Instant, sleep, timeout_at};
 use tracing::Instrument;
 
@@ -30,7 +30,7 @@ use super::plane::Entry;
 use super::refusal::Refusal;
 use crate::config::{Dialect, ResolvedClocks, Trouble};
 use crate::dialect::{BodyKind, body_kind, can_be_rescued};
-use crate::upstream::{Ask, Asked, Group, Reason, Turn, Upload, UpstreamFault, Wish};
+use crate::upstream::{Answer, Ask, Asked, Group, Head, Reason, Turn, Upload, UpstreamFault, Wish};
 
 /// In place of a limit where there is none: the future is the same, and no larger for it.
 const FOREVER: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
@@ -66,9 +66,15 @@ pub(super) async fn ask_entry(
 /// Up to where answers are read before they count: where nobody else could be asked, nothing is waited for.
 fn until_of(question: &Question) -> Until {
     let others = question.route.config.to.iter().skip(1);
-    let endpoints = question.route.chain.first().map_or(0, |entry| entry.group.members.len());
+    let endpoints = question
+        .route
+        .chain
+        .first()
+        .map_or(0, |entry| entry.group.members.len());
     let others = endpoints > 1 || others.into_iter().any(|target| !target.larger);
-    match question.resend && others {
+    // The answer to a HEAD has no events (RFC 9110 §9.3.2).
+    let may = question.resend && question.method != Method::HEAD;
+    match may && others {
         true => Until::Event,
         false => Until::Head,
     }
@@ -227,7 +233,9 @@ impl Run {
                 entry.attempts.retries_refused.inc();
             }
             // The last answer is the caller's, whatever it says; what it gives no answer for was an attempt.
-            if matches!(decided.step, Step::Again(_) | Step::Move(_)) || matches!(last, Last::Refusal(_)) {
+            if matches!(decided.step, Step::Again(_) | Step::Move(_))
+                || matches!(last, Last::Refusal(_))
+            {
                 self.trail.failed(&entry.group.name, trouble);
             }
             match decided.step {
@@ -255,7 +263,7 @@ impl Run {
     async fn attempt(
         &mut self,
         entry: &Entry,
-        turn: Turn,
+        mut turn: Turn,
         outgoing: &Outgoing,
         clocks: &ResolvedClocks,
     ) -> Result<Result<(Asked, Turn), Box<(Bad, Turn)>>, Refusal> {
@@ -299,7 +307,13 @@ impl Run {
         };
         let judged = judge(answer, self.question.dialect, self.until, clocks, began).await;
         Ok(match judged {
-            Ok(answer) => Ok((Asked { endpoint, answer }, turn)),
+            Ok(answer) => {
+                // One without events is judged by its end only, and may last for hours.
+                if is_open(&answer, self.question.dialect) {
+                    turn.answered();
+                }
+                Ok((Asked { endpoint, answer }, turn))
+            }
             Err(bad) => Err(Box::new((bad, turn))),
         })
     }
@@ -418,6 +432,15 @@ impl Run {
         let body = self.question.body();
         stream && body.is_some_and(|body| can_be_rescued(self.question.dialect, body))
     }
+}
+
+/// Whether `answer` has begun what may last without an event: another protocol, or an ordinary stream.
+fn is_open(answer: &Answer, dialect: Dialect) -> bool {
+    let Head {
+        status, headers, ..
+    } = &answer.head;
+    let stream = status.is_success() && body_kind(headers) != BodyKind::Opaque;
+    *status == StatusCode::SWITCHING_PROTOCOLS || (dialect == Dialect::Plain && stream)
 }
 
 /// A place at an endpoint of `group` that was not asked yet. Asked ones are no answer here, though they may be asked

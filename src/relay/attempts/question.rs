@@ -21,6 +21,9 @@ use crate::upstream::{Endpoint, Pool, Upload, hash_of};
 /// Who is asking, as the trusted proxies before us have told it.
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
+/// What tells a request that is sent twice from two requests.
+const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+
 /// What upstreams are asked: everything but a body that can be sent only once.
 #[derive(Clone)]
 pub(in crate::relay) struct Question {
@@ -117,10 +120,11 @@ impl Question {
 
     /// The same question for the rest of an answer of which `text` was delivered.
     pub(in crate::relay) fn continued(&self, text: Arc<str>) -> Self {
-        Self {
-            begun: Some(text),
-            ..self.clone()
-        }
+        let mut continued = self.clone();
+        continued.begun = Some(text);
+        // It stands for the body as it came: another one under it would be refused, or answered with the first.
+        continued.headers.remove(IDEMPOTENCY_KEY);
+        continued
     }
 
     /// The request's head for entry `index`. For the last entry the headers are given away.

@@ -21,7 +21,6 @@ use crate::relay::incoming::Incoming;
 use crate::relay::order::{self, Order};
 use crate::relay::refusal::Refusal;
 use crate::relay::streams::Streams;
-
 use crate::relay::tail::{Cut, Tail, TailEnd};
 use crate::relay::took::counted;
 use crate::relay::unfit;
@@ -223,7 +222,9 @@ impl Source<'_> {
         entry.count_tokens(&tail.took);
         let completion = tail.took.completion();
         self.finish(verdict, code, &message);
-        let attempts = tail.trail.told(Some((&entry.upstream.name, word_of(verdict.ending))));
+        let attempts = tail
+            .trail
+            .told(Some((&entry.upstream.name, word_of(verdict.ending))));
         tracing::info!(
             route = %generation.route.config.name,
             stream = %generation.id,

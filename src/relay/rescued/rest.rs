@@ -57,10 +57,17 @@ fn candidates(question: &Question, entry: usize) -> Vec<usize> {
     let targets = &question.route.config.to;
     let behind = (entry + 1..targets.len()).filter(|&index| !targets[index].larger);
     let candidates: Vec<usize> = behind.collect();
-    match candidates.is_empty() {
-        true => vec![entry],
-        false => candidates,
+    if !candidates.is_empty() {
+        return candidates;
     }
+    let same = &question.route.chain[entry];
+    // It is sent again, like any retry.
+    if !same.group.may_retry() {
+        same.attempts.retries_refused.inc();
+        return candidates;
+    }
+    same.attempts.retries.inc();
+    vec![entry]
 }
 
 fn takes_a_beginning(question: &Question, index: usize, text: &str) -> bool {
@@ -98,7 +105,9 @@ fn good(
         return Some(reached);
     }
     let upstream = &question.route.chain[reached.entry].group.name;
-    let word = reached.trouble.map_or("no_stream", |trouble| trouble.word());
+    let word = reached
+        .trouble
+        .map_or("no_stream", |trouble| trouble.word());
     trail.note(upstream, word);
     None
 }
