@@ -10,6 +10,7 @@ use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Frame, SizeHint};
 
+use super::attempts::is_of_endpoint;
 use super::incoming::Incoming;
 use super::parting::Parting;
 use super::record::{Outcome, Record};
@@ -259,7 +260,7 @@ impl Direct {
         }
         let verdict = judge(TransportEnd::Framed, &self.watcher);
         if verdict.client == ClientEnd::Clean {
-            self.record.outcome = Outcome::Ended(verdict.ending);
+            self.end_as(verdict.ending);
             self.state = State::Over;
         }
     }
@@ -328,6 +329,14 @@ impl Direct {
         told.frame(&self.record, self.watcher.at_boundary())
     }
 
+    /// The answer has ended so, which may say nothing about the endpoint.
+    fn end_as(&mut self, ending: Ending) {
+        if !is_of_endpoint(&self.watcher) {
+            self.record.turn = None;
+        }
+        self.record.outcome = Outcome::Ended(ending);
+    }
+
     /// Ends the answer as `verdict` says; the error event, if there is to be one.
     fn finish(
         &mut self,
@@ -336,7 +345,7 @@ impl Direct {
         code: &'static str,
         message: impl FnOnce() -> String,
     ) -> Option<Frame<Bytes>> {
-        self.record.outcome = Outcome::Ended(verdict.ending);
+        self.end_as(verdict.ending);
         if verdict.ending == Ending::Truncated {
             self.record.reason = Some(format!("{code}: {}", message()).into());
         }

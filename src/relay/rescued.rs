@@ -16,11 +16,11 @@ use http::StatusCode;
 use serde::de::IgnoredAny;
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use super::attempts::{Question, ask_entry};
+use super::attempts::{Question, ask_entry, is_of_endpoint, trouble_within};
 use super::context::Reached;
 use super::incoming::Handover;
 use super::refusal::Refusal;
-use crate::config::{Dialect, Prefill, ResolvedClocks};
+use crate::config::{Dialect, Prefill, Remedy, ResolvedClocks};
 use crate::dialect::{
     BodyKind, Ending, Marker, Passed, Sequel, Transcript, TransportEnd, Watcher, body_kind, judge,
     prefilled,
@@ -233,7 +233,11 @@ impl Rescued {
         self.leg.watcher.feed(frame.as_bytes());
         self.leg.watcher.feed(b"\n");
         if before < Marker::Failed && self.leg.watcher.marker() == Marker::Failed {
-            if self.can_go_on() {
+            // An error that is no fault of the endpoint is not held against it.
+            if !is_of_endpoint(&self.leg.watcher) {
+                self.leg.turn = None;
+            }
+            if self.can_go_on() && !self.is_given_up() {
                 return Taken::Spoilt(Reason::NotContinued("it reported an error"));
             }
             // Nobody can help: the backend's own words are the most honest ones.
@@ -307,6 +311,13 @@ impl Rescued {
             TransportEnd::Framed | TransportEnd::Cut => BodyEnd::Framed,
         });
         self.state = State::Over;
+    }
+
+    /// Whether the route has the caller given the error that the leg has told, such as that of a filter.
+    fn is_given_up(&self) -> bool {
+        let remedies = &self.question.route.config.failures;
+        trouble_within(&self.leg.watcher)
+            .is_some_and(|trouble| remedies.of(trouble) == Remedy::GiveUp)
     }
 
     /// Whether somebody else may go on with what was delivered.

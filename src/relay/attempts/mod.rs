@@ -17,6 +17,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 use tracing::Instrument;
 
 use self::hedge::Leash;
+pub(super) use outcome::{is_of_endpoint, trouble_within};
 pub(super) use question::Question;
 pub use trail::Trail;
 

@@ -82,6 +82,17 @@ pub(super) fn of_reason(reason: &Reason) -> Option<Trouble> {
     })
 }
 
+/// What the error means that `watcher` has seen within an answer, if it has seen one.
+pub(in crate::relay) fn trouble_within(watcher: &Watcher) -> Option<Trouble> {
+    let error = || watcher.error().unwrap_or_default();
+    (watcher.marker() == Marker::Failed).then(|| trouble_in_event(watcher.dialect(), error()))
+}
+
+/// Whether the end of an answer speaks of the endpoint: an error within it may speak of the request.
+pub(in crate::relay) fn is_of_endpoint(watcher: &Watcher) -> bool {
+    trouble_within(watcher).is_none_or(Trouble::blames_endpoint)
+}
+
 /// Judges `answer`, having read it up to `until` where it is an answer's stream.
 pub(super) async fn judge(
     mut answer: Answer,

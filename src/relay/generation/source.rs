@@ -14,6 +14,7 @@ use crate::dialect::{
 };
 use crate::edge::{credentials, forwarded, hop};
 use crate::hub::{End, Stream};
+use crate::relay::attempts::is_of_endpoint;
 use crate::relay::context::Reached;
 use crate::relay::error_frame::error_frame;
 use crate::relay::incoming::Incoming;
@@ -208,7 +209,10 @@ impl Source<'_> {
         if whole && transport != TransportEnd::Cut {
             tail.finish();
         }
-        if let Some(turn) = tail.turn.take().filter(|_| blames_endpoint(code, &verdict)) {
+        if let Some(turn) = tail.turn.take()
+            && blames_endpoint(code, &verdict)
+            && is_of_endpoint(&watcher)
+        {
             turn.end(Some(verdict.ending == Ending::Complete));
         }
         if let Some(last) = tail.answerer.take() {
