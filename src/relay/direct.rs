@@ -10,7 +10,8 @@ use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Frame, SizeHint};
 
-use super::incoming::{Incoming, says_about_endpoint};
+use super::attempts::is_no_fault;
+use super::incoming::Incoming;
 use super::parting::Parting;
 use super::record::{Outcome, Record};
 use super::source::{Arrival, Source};
@@ -47,12 +48,7 @@ pub(super) struct Direct {
 impl Drop for Direct {
     /// However it ends, also by a caller who leaves: what went by is known.
     fn drop(&mut self) {
-        self.record.usage = self.watcher.usage();
-        if let Outcome::Ended(ending) = self.record.outcome
-            && says_about_endpoint(ending, &self.watcher).is_none()
-        {
-            self.record.turn = None;
-        }
+        self.record.took.usage = self.watcher.usage();
     }
 }
 
@@ -264,7 +260,7 @@ impl Direct {
         }
         let verdict = judge(TransportEnd::Framed, &self.watcher);
         if verdict.client == ClientEnd::Clean {
-            self.record.outcome = Outcome::Ended(verdict.ending);
+            self.ends(verdict.ending);
             self.state = State::Over;
         }
     }
@@ -329,8 +325,15 @@ impl Direct {
     /// What the caller is told of what its answer took, behind a good end.
     fn tell_usage(&mut self) -> Option<Frame<Bytes>> {
         let told = self.told.take()?;
-        self.record.usage = self.watcher.usage();
+        self.record.took.usage = self.watcher.usage();
         told.frame(&self.record, self.watcher.at_boundary())
+    }
+
+    fn ends(&mut self, ending: Ending) {
+        if ending == Ending::Failed && is_no_fault(&self.watcher) {
+            self.record.turn = None;
+        }
+        self.record.outcome = Outcome::Ended(ending);
     }
 
     /// Ends the answer as `verdict` says; the error event, if there is to be one.
@@ -341,7 +344,7 @@ impl Direct {
         code: &'static str,
         message: impl FnOnce() -> String,
     ) -> Option<Frame<Bytes>> {
-        self.record.outcome = Outcome::Ended(verdict.ending);
+        self.ends(verdict.ending);
         if verdict.ending == Ending::Truncated {
             self.record.reason = Some(format!("{code}: {}", message()).into());
         }

@@ -3,10 +3,9 @@
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use super::attempts::Trail;
 use super::context::Reached;
 use super::rescued::Rescued;
-use crate::config::Trouble;
-use crate::dialect::{Ending, Usage, Watcher};
 use crate::upstream::{AnswerBody, BodyEnd, Piece, Reason};
 
 /// An answer's body on its way in.
@@ -17,69 +16,26 @@ pub(super) enum Incoming {
     Rescued(Box<Rescued>),
 }
 
-/// Another backend goes on with the answer.
+/// What became of an answer that was cut.
 #[derive(Debug, Clone)]
 pub(super) struct Handover {
-    /// The upstream that was cut.
-    pub(super) from: Arc<str>,
-    /// In what way.
-    pub(super) word: &'static str,
-    /// The entry of the route's chain that goes on.
+    /// What was tried: the backend that was cut, then those that could not go on.
+    pub(super) trail: Trail,
+    /// Who goes on; none where nobody could.
+    pub(super) to: Option<Next>,
+}
+
+/// The backend that goes on with an answer.
+#[derive(Debug, Clone)]
+pub(super) struct Next {
+    /// Its entry of the route's chain.
     pub(super) entry: usize,
-    /// The endpoint that does.
+    /// Its endpoint.
     pub(super) endpoint: Arc<str>,
     /// Tokens that the one that was cut delivered, about; they are counted as its own.
     pub(super) delivered: u64,
-    /// Whether the one that goes on was given them, and so will not count them.
+    /// Whether it was given them, and so will not count them.
     pub(super) is_prefilled: bool,
-}
-
-/// Tokens of an answer from backends that did not end it.
-#[derive(Debug, Clone, Copy, Default)]
-pub(super) struct HandedOver {
-    /// All of them.
-    all: u64,
-    /// Those that the last backend does not count.
-    uncounted: u64,
-}
-
-impl HandedOver {
-    /// Another backend goes on.
-    pub(super) fn add(&mut self, handover: &Handover) {
-        self.all += handover.delivered;
-        if handover.is_prefilled {
-            self.uncounted += handover.delivered;
-        }
-    }
-
-    /// All of them: what an estimate of the whole answer counts, too.
-    pub(super) fn all(self) -> u64 {
-        self.all
-    }
-
-    /// Tokens that went to the caller by `usage`, and whether their number is an estimate.
-    pub(super) fn completion(self, usage: &Usage) -> Option<(u64, bool)> {
-        let (tokens, estimated) = usage.delivered()?;
-        // An estimate is of all that went by, whoever sent it.
-        Some(match estimated {
-            true => (tokens, true),
-            false => (tokens + self.uncounted, self.uncounted > 0),
-        })
-    }
-}
-
-/// What the ending of an answer says about its endpoint: that it is well, or not; nothing where the caller left, or has
-/// brought the error upon itself.
-pub(super) fn says_about_endpoint(ending: Ending, watcher: &Watcher) -> Option<bool> {
-    match ending {
-        Ending::Complete => Some(true),
-        Ending::Truncated => Some(false),
-        Ending::Failed => {
-            let blamed = watcher.trouble().is_none_or(Trouble::blames_endpoint);
-            blamed.then_some(false)
-        }
-        Ending::Left => None,
-    }
 }
 
 impl Incoming {
@@ -131,7 +87,7 @@ impl Incoming {
         matches!(self, Self::Rescued(_))
     }
 
-    /// Who has gone on with the answer since this was asked last.
+    /// What became of the answer since this was asked last, where it was cut.
     pub(super) fn handover(&mut self) -> Option<Handover> {
         match self {
             Self::Plain(_) => None,

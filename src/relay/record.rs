@@ -8,11 +8,12 @@ use http::{HeaderValue, Method, StatusCode, Version};
 
 use super::attempts::Trail;
 use super::context::Reached;
-use super::incoming::{HandedOver, Handover};
+use super::incoming::Handover;
 use super::plane::{Entry, LiveRoute};
+use super::took::{Took, counted};
 use crate::config::Trouble;
 use crate::delivery::Socket;
-use crate::dialect::{Ending, Usage};
+use crate::dialect::Ending;
 use crate::edge::trace::TraceId;
 use crate::metrics::{Metrics, Name, RequestLabels, status_class};
 use crate::upstream::Turn;
@@ -71,10 +72,8 @@ pub struct Record {
     pub trail: Trail,
     /// Who has answered, where that is another's to say.
     pub(super) answerer: Option<Arc<Answerer>>,
-    /// What its answer took, as far as its dialect tells.
-    pub(super) usage: Usage,
-    /// Tokens of the answer from backends that did not end it.
-    handed_over: HandedOver,
+    /// What its answer took.
+    pub(super) took: Took,
     /// What is wrong with the answer, where it is an error.
     trouble: Option<Trouble>,
     /// When the attempt began whose answer this is.
@@ -149,8 +148,7 @@ impl Record {
             attempted: tokio::time::Instant::now(),
             turn: None,
             answerer: None,
-            usage: Usage::default(),
-            handed_over: HandedOver::default(),
+            took: Took::default(),
             model: None,
             stream: None,
             principal: None,
@@ -191,13 +189,14 @@ impl Record {
         }
     }
 
-    /// Another backend goes on with the answer.
+    /// The answer was cut, and another backend goes on with it, or none.
     pub(super) fn hand_over(&mut self, handover: Handover) {
-        self.trail.note(&handover.from, handover.word);
-        self.handed_over.add(&handover);
-        self.endpoint = Some(handover.endpoint);
+        self.trail.join(handover.trail);
+        let Some(next) = handover.to else { return };
+        self.took.hand_over(&next);
+        self.endpoint = Some(next.endpoint);
         if let Some((_, entry)) = &mut self.entry {
-            *entry = handover.entry;
+            *entry = next.entry;
         }
     }
 
@@ -279,14 +278,9 @@ impl Record {
         self.count_tokens();
     }
 
-    /// Tokens that went to the caller, and whether their number is an estimate.
-    pub(super) fn completion_tokens(&self) -> Option<(u64, bool)> {
-        self.handed_over.completion(&self.usage)
-    }
-
     fn count_tokens(&self) {
         let Some(entry) = self.entry() else { return };
-        entry.count_tokens(&self.usage, self.handed_over.all());
+        entry.count_tokens(&self.took);
     }
 
     /// What became of the last attempt, in a word.
@@ -314,8 +308,7 @@ impl Record {
     /// What was tried, where that was more than one attempt.
     pub(super) fn attempts(&self) -> Option<String> {
         let answered = self.endpoint.as_ref().and_then(|_| self.upstream());
-        self.trail
-            .told(answered.map(|upstream| (upstream, self.last_word())))
+        self.trail.told(answered.map(|upstream| (upstream, self.last_word())))
     }
 
     fn learn_answerer(&mut self) {
@@ -344,6 +337,7 @@ impl Record {
     fn log(&self) {
         // To the microsecond.
         let millis = |time: Duration| time.as_micros() as f64 / 1000.0;
+        let completion = self.took.completion();
         let refusal = match self.outcome {
             Outcome::Refused(code) => Some(code),
             _ => None,
@@ -368,11 +362,11 @@ impl Record {
             events = self.events,
             bytes = self.bytes,
             heartbeats = self.heartbeats,
-            prompt_tokens = self.usage.prompt,
-            completion_tokens = self.completion_tokens().map(|(tokens, _)| tokens),
-            cached_tokens = self.usage.cached,
-            reasoning_tokens = self.usage.reasoning,
-            tokens = self.completion_tokens().map(|(_, estimated)| counted(estimated)),
+            prompt_tokens = self.took.usage.prompt,
+            completion_tokens = completion.map(|(tokens, _)| tokens),
+            cached_tokens = self.took.usage.cached,
+            reasoning_tokens = self.took.usage.reasoning,
+            tokens = completion.map(|(_, estimated)| counted(estimated)),
             first_byte_ms = self.first_byte.map(millis),
             first_event_ms = self.first_event.map(millis),
             total_ms = millis(self.started.elapsed()),
@@ -380,14 +374,6 @@ impl Record {
             trace_id = self.trace_id.as_ref().map(TraceId::as_str),
             "request",
         );
-    }
-}
-
-/// How a number of tokens is known, in a word.
-pub(super) fn counted(estimated: bool) -> &'static str {
-    match estimated {
-        true => "estimated",
-        false => "reported",
     }
 }
 

@@ -5,25 +5,26 @@
 //! where it takes that, else from the start, and then what it repeats is compared and left out. What cannot be
 //! continued (a tool call, a structured answer, another text) ends as any cut answer does.
 
+mod rest;
+
 use std::collections::VecDeque;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::{BufMut, Bytes, BytesMut};
-use http::StatusCode;
 use serde::de::IgnoredAny;
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use super::attempts::{Question, ask_entry};
+use self::rest::{Rest, ask_for_the_rest};
+use super::attempts::{Question, Trail};
 use super::context::Reached;
-use super::incoming::Handover;
-use super::refusal::Refusal;
-use crate::config::{Dialect, Prefill, Remedy, ResolvedClocks, Trouble};
+use super::incoming::{Handover, Next};
+use super::took::Took;
+use crate::config::{Dialect, Remedy, ResolvedClocks, Trouble};
 use crate::dialect::{
-    BodyKind, Ending, Marker, Passed, Sequel, Transcript, TransportEnd, Watcher, body_kind, judge,
-    prefilled,
+    BodyKind, Ending, Marker, Passed, Sequel, TransportEnd, Transcript, Watcher, judge,
+    trouble_in_event,
 };
 use crate::sse::{Block, Frame, Splitter};
 use crate::upstream::{AnswerBody, BodyEnd, Piece, Reason, Turn};
@@ -31,7 +32,7 @@ use crate::upstream::{AnswerBody, BodyEnd, Piece, Reason, Turn};
 /// Most backends that go on with one answer, besides the first.
 const MOST_LEGS: usize = 2;
 /// Largest event of an answer that can be continued, in bytes.
-const LARGEST_EVENT: usize = 1 << 20;
+const LARGEST_EVENT: usize = 8 << 20;
 
 /// An answer that is continued when it is cut.
 pub(super) struct Rescued {
@@ -48,6 +49,8 @@ pub(super) struct Rescued {
     ready: VecDeque<Bytes>,
     end: Option<BodyEnd>,
     handover: Option<Handover>,
+    /// The error that the leg has told, kept back while somebody else is looked for.
+    error: Option<Bytes>,
 }
 
 /// One backend's part.
@@ -69,15 +72,9 @@ struct Leg {
 enum State {
     Reading,
     /// Somebody is asked to go on; why that was necessary.
-    Asking(Pin<Box<dyn Future<Output = Option<Next>> + Send>>, Reason),
+    Asking(Pin<Box<dyn Future<Output = Rest> + Send>>, Reason),
     Over,
     Broken(Option<Reason>),
-}
-
-/// Who goes on, and whether it was given the beginning.
-struct Next {
-    reached: Reached,
-    prefilled: bool,
 }
 
 /// What an event of a leg came to.
@@ -112,6 +109,7 @@ impl Rescued {
             ready: VecDeque::new(),
             end: None,
             handover: None,
+            error: None,
         }
     }
 
@@ -276,7 +274,8 @@ impl Rescued {
 
     /// The leg has told an error.
     fn failed(&mut self, frame: &Frame, id: Option<&str>) -> Taken {
-        let trouble = self.leg.watcher.trouble().unwrap_or(Trouble::Failed);
+        let told = self.leg.watcher.error().unwrap_or_default();
+        let trouble = trouble_in_event(self.dialect, told);
         if !trouble.blames_endpoint() {
             self.leg.turn = None;
         }
@@ -284,6 +283,7 @@ impl Rescued {
         let remedy = self.question.route.config.failures.of(trouble);
         let helps = matches!(remedy, Remedy::Again | Remedy::Next);
         if helps && self.can_go_on() {
+            self.error = Some(event_bytes(frame, None));
             return Taken::Spoilt(Reason::NotContinued("it reported an error"));
         }
         // Nobody can help: the backend's own words are the most honest ones.
@@ -298,15 +298,8 @@ impl Rescued {
     }
 
     fn hand_out(&mut self, frame: &Frame, id: Option<&str>) {
-        let mut event = BytesMut::with_capacity(frame.len() + 1);
-        if let Some(id) = id.filter(|_| self.legs == 0) {
-            event.put_slice(b"id: ");
-            event.put_slice(id.as_bytes());
-            event.put_u8(b'\n');
-        }
-        event.put_slice(frame.as_bytes());
-        event.put_u8(b'\n');
-        self.ready.push_back(event.freeze());
+        let id = id.filter(|_| self.legs == 0);
+        self.ready.push_back(event_bytes(frame, id));
     }
 
     fn leg_ended(&mut self, end: TransportEnd, reason: Reason) {
@@ -345,42 +338,60 @@ impl Rescued {
             self.give_up(reason);
             return;
         }
-        let text: Arc<str> = self.transcript.text().into();
         self.spent.push(self.leg.endpoint);
-        let place = (self.leg.entry, self.spent.clone());
-        let asking = ask_for_the_rest(self.question.clone(), place, text);
+        let cut = rest::Cut {
+            entry: self.leg.entry,
+            spent: self.spent.clone(),
+            text: self.transcript.text().into(),
+        };
+        let asking = ask_for_the_rest(self.question.clone(), cut);
         self.state = State::Asking(Box::pin(asking), reason);
     }
 
+    /// Nobody goes on. Where the backend has told an error, its own words are the most honest ones.
     fn give_up(&mut self, reason: Reason) {
         self.question.route.rescues.failed.inc();
-        self.state = State::Broken(Some(reason));
+        self.state = match self.error.take() {
+            None => State::Broken(Some(reason)),
+            Some(error) => {
+                self.ready.push_back(error);
+                self.end = Some(BodyEnd::Framed);
+                State::Over
+            }
+        };
     }
 
-    fn go_on(&mut self, next: Option<Next>) {
+    fn go_on(&mut self, rest: Rest) {
         let State::Asking(_, reason) = std::mem::replace(&mut self.state, State::Reading) else {
             return;
         };
-        let Some(Next { reached, prefilled }) = next else {
+        let chain = &self.question.route.chain;
+        let mut trail = Trail::default();
+        let word = match reason {
+            Reason::Idle(_) => "stalled",
+            _ if self.error.is_some() => Trouble::Failed.word(),
+            _ => "cut",
+        };
+        trail.note(&chain[self.leg.entry].group.name, word);
+        trail.join(rest.trail);
+        let Some((reached, is_prefilled)) = rest.next else {
+            self.handover = Some(Handover { trail, to: None });
             self.give_up(reason);
             return;
         };
-        let chain = &self.question.route.chain;
         let usage = self.leg.watcher.usage();
-        chain[self.leg.entry].count_tokens(&usage, 0);
-        self.handover = Some(Handover {
-            delivered: usage.delivered().map_or(0, |(tokens, _)| tokens),
-            is_prefilled: prefilled,
-            from: chain[self.leg.entry].group.name.clone(),
-            word: match reason {
-                Reason::Idle(_) => "stalled",
-                _ => "cut",
-            },
+        chain[self.leg.entry].count_tokens(&Took::of(usage));
+        let next = Next {
             entry: reached.entry,
             endpoint: reached.asked.endpoint.name.clone(),
-        });
+            delivered: usage.delivered().map_or(0, |(tokens, _)| tokens),
+            is_prefilled,
+        };
+        let to = Some(next);
+        self.handover = Some(Handover { trail, to });
         self.legs += 1;
-        let sequel = Sequel::after(&self.transcript, prefilled);
+        self.error = None;
+        let sequel = Sequel::after(&self.transcript, is_prefilled);
         self.leg = Leg::new(reached, self.dialect, Some(sequel));
     }
 }
@@ -428,70 +439,19 @@ fn is_whole(block: &Block) -> bool {
     data.trim() == "[DONE]" || serde_json::from_str::<IgnoredAny>(&data).is_ok()
 }
 
+/// An event as it goes over the wire.
+fn event_bytes(frame: &Frame, id: Option<&str>) -> Bytes {
+    let mut event = BytesMut::with_capacity(frame.len() + 1);
+    if let Some(id) = id {
+        event.put_slice(b"id: ");
+        event.put_slice(id.as_bytes());
+        event.put_u8(b'\n');
+    }
+    event.put_slice(frame.as_bytes());
+    event.put_u8(b'\n');
+    event.freeze()
+}
+
 fn event_of(name: Option<&str>, data: &[u8]) -> Option<Frame> {
     Frame::new(name, &String::from_utf8_lossy(data), None).ok()
-}
-
-/// Asks the entries behind `entry`, or the same one where there is no other, for the rest of an answer of which
-/// `text` was delivered; rather not the endpoints that are `spent`.
-async fn ask_for_the_rest(
-    question: Question,
-    (entry, spent): (usize, Vec<u64>),
-    text: Arc<str>,
-) -> Option<Next> {
-    let targets = &question.route.config.to;
-    let behind = (entry + 1..targets.len()).filter(|&index| !targets[index].larger);
-    let mut candidates: Vec<usize> = behind.collect();
-    if candidates.is_empty() {
-        let same = &question.route.chain[entry];
-        // It is sent again, like any retry.
-        if !same.group.may_retry() {
-            same.attempts.retries_refused.inc();
-            return None;
-        }
-        same.attempts.retries.inc();
-        candidates.push(entry);
-    }
-    for index in candidates {
-        let how = question.route.chain[index].upstream.prefill;
-        let takes = how != Prefill::No
-            && !text.is_empty()
-            && question
-                .body()
-                .is_some_and(|body| prefilled(question.dialect, body, &text, how).is_some());
-        if takes {
-            let begun = question.continued(text.clone());
-            let outcome = ask_entry(begun, index, spent.clone()).await;
-            let minds = may_mind_beginnings(&outcome);
-            if let Some(reached) = good(outcome) {
-                let prefilled = true;
-                return Some(Next { reached, prefilled });
-            }
-            if !minds {
-                continue;
-            }
-        }
-        if let Some(reached) = good(ask_entry(question.clone(), index, spent.clone()).await) {
-            let prefilled = false;
-            return Some(Next { reached, prefilled });
-        }
-    }
-    None
-}
-
-/// Whether a backend may have refused because it was given a beginning: not one that is busy, or did not answer. It
-/// would do the same to the question without one.
-fn may_mind_beginnings(outcome: &Result<Reached, Refusal>) -> bool {
-    let status = outcome
-        .as_ref()
-        .map(|reached| reached.asked.answer.head.status);
-    status.is_ok_and(|status| !matches!(status.as_u16(), 429 | 502..=504 | 529))
-}
-
-/// The answer, if it is an event stream.
-fn good(outcome: Result<Reached, Refusal>) -> Option<Reached> {
-    let reached = outcome.ok()?;
-    let head = &reached.asked.answer.head;
-    let stream = head.status == StatusCode::OK && body_kind(&head.headers) == BodyKind::Sse;
-    (stream && reached.turn.is_some()).then_some(reached)
 }

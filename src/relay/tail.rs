@@ -8,7 +8,8 @@ use bytes::Bytes;
 use tokio::time::{Instant, timeout_at};
 
 use super::attempts::Trail;
-use super::incoming::{HandedOver, Incoming};
+use super::incoming::Incoming;
+use super::took::Took;
 use crate::config::ResolvedClocks;
 use crate::dialect::Watcher;
 use crate::hub::Stream;
@@ -59,10 +60,10 @@ pub(super) struct Tail {
     pub(super) turn: Option<Turn>,
     /// What was tried for it.
     pub(super) trail: Trail,
+    /// What it took, but for what its watcher tells.
+    pub(super) took: Took,
     /// The entry of the chain, and the endpoint, that went on with it.
     pub(super) answerer: Option<(usize, Arc<str>)>,
-    /// Tokens of those before it.
-    pub(super) handed_over: HandedOver,
 }
 
 impl Tail {
@@ -76,8 +77,8 @@ impl Tail {
             events: 0,
             turn: None,
             trail: Trail::default(),
+            took: Took::default(),
             answerer: None,
-            handed_over: HandedOver::default(),
         }
     }
 
@@ -101,9 +102,11 @@ impl Tail {
                 },
             };
             if let Some(handover) = body.handover() {
-                self.trail.note(&handover.from, handover.word);
-                self.handed_over.add(&handover);
-                self.answerer = Some((handover.entry, handover.endpoint));
+                self.trail.join(handover.trail);
+                if let Some(next) = handover.to {
+                    self.took.hand_over(&next);
+                    self.answerer = Some((next.entry, next.endpoint));
+                }
             }
             match piece {
                 Some(Ok(Piece::Data(data))) => {

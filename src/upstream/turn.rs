@@ -85,8 +85,14 @@ impl Drop for Turn {
         self.endpoint.health.leave();
         let now = Instant::now();
         // Also where nothing is ever left out: whoever fails at once must not pass for the fastest.
-        if self.verdict == Some(false) && !self.timed {
-            self.endpoint.health.observe_miss(now);
+        match self.verdict {
+            Some(false) if !self.timed => self.endpoint.health.observe_miss(now),
+            // Nobody waited any longer.
+            None if !self.timed => self
+                .endpoint
+                .health
+                .observe_at_least(now.saturating_duration_since(self.began), now),
+            _ => {}
         }
         let Some(pass) = self.pass else { return };
         let mut breaker = self.endpoint.health.breaker();

@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use tokio::task::JoinSet;
+use tokio::time::sleep;
 
 use self::draw::{Case, Route};
 use self::stage::{GARBAGE, Log, NO_BEGINNINGS};
@@ -26,6 +27,8 @@ const SEED: u64 = 0x5EED;
 const REQUESTS: usize = 10_000;
 /// Callers at once.
 const CALLERS: usize = 64;
+/// Faults of one caller after which it asks no more: where everything hangs, it would take hours.
+const ENOUGH: usize = 2;
 /// How long after its caller has left a request may still be sent to a backend.
 const AFTERWARDS: Duration = Duration::from_secs(5);
 
@@ -144,7 +147,7 @@ async fn call(run: Arc<Run>) -> (Vec<Outcome>, Vec<String>) {
     let (mut outcomes, mut faults) = (Vec::new(), Vec::new());
     loop {
         let id = run.next.fetch_add(1, Ordering::Relaxed);
-        if id >= run.requests {
+        if id >= run.requests || faults.len() >= ENOUGH {
             return (outcomes, faults);
         }
         let case = Case::draw(run.seed, id);
@@ -178,12 +181,12 @@ async fn ask(run: Arc<Run>, case: Case) -> Result<Outcome, String> {
     // Not before it is known to have come: what was never read is not counted.
     let asked = || (run.log.asked(case.id) != [0; draw::BACKENDS]).then_some(());
     until("a backend to be asked", asked).await;
-    tokio::time::sleep(leaves).await;
+    sleep(leaves).await;
     let left = client.leave();
     within("the backends to be left", async {
         // Quiet is what stays so: an attempt may be on its way.
         while run.log.is_open(case.id) || left.elapsed() < Duration::from_millis(300) {
-            tokio::time::sleep(Duration::from_millis(5)).await;
+            sleep(Duration::from_millis(5)).await;
         }
     })
     .await;
@@ -319,7 +322,7 @@ impl Run {
                 began.elapsed() < Duration::from_secs(10),
                 "seed {seed}: {busy:?} in flight, {counted} counted"
             );
-            tokio::time::sleep(Duration::from_millis(20)).await;
+            sleep(Duration::from_millis(20)).await;
         }
         assert_eq!(self.gateway.metric("requests_in_flight").await, 0.0);
     }

@@ -11,7 +11,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use crate::support::api::CHAT;
-use crate::support::script::{begun, chain, role_of, stop_of, text_of};
+use crate::support::script::{Line, begun, chain, error, role_of, stop_of, stream, text_of};
 use crate::support::{Ask, Backend, Client, Gateway, Script, until, wire};
 
 /// An upstream's keys: three endpoints with the weights 1, 2, 1, and how one is chosen.
@@ -314,4 +314,38 @@ async fn callers_are_told_apart_by_what_they_show() {
         .zip(before)
         .filter(|(after, before)| *after > before);
     assert_eq!(homes.count(), 1, "one address, one home");
+}
+
+#[tokio::test]
+async fn who_never_has_a_first_event_in_time_is_known_for_it() {
+    // One that is let go by a hedge, one that callers leave, one that fails though nothing is left out.
+    let hedged = "hedge = \"30ms\"\nhedge_percent = 100";
+    for (line, keys, route) in [
+        (Line::Hold(Vec::new()), "", hedged),
+        (Line::Hold(begun("")), "eject = false", hedged),
+        (
+            Line::Say(error(500, "no", &[])),
+            "eject = false",
+            "retry = false",
+        ),
+        (Line::Close(Vec::new()), "eject = false", "retry = false"),
+    ] {
+        let bad = Script::of([line.clone()]).await;
+        let good = Script::saying(stream(&CHAT.whole())).await;
+        let next = Script::saying(stream(&CHAT.whole())).await;
+        let urls = [bad.backend.url(), good.backend.url()];
+        let gateway = Gateway::start(&chain(
+            &[
+                (&urls, &format!("balance = \"first-event\"\n{keys}")),
+                (&[next.backend.url()], ""),
+            ],
+            route,
+        ))
+        .await;
+        for _ in 0..40 {
+            assert_eq!(gateway.fetch(&CHAT.ask()).await.text(), CHAT.whole());
+        }
+        assert!(bad.count() < 10, "{line:?}: {} of 40", bad.count());
+        assert!(good.count() > 30, "{line:?}: {} of 40", good.count());
+    }
 }

@@ -488,3 +488,35 @@ async fn where_checks_find_all_down_the_next_entry_is_asked_and_else_they_are() 
     }
     assert_eq!(second.count(), 5);
 }
+
+#[tokio::test]
+async fn an_error_of_the_callers_within_an_answer_counts_for_nobody() {
+    let too_long =
+        "data: {\"error\":{\"message\":\"too long\",\"code\":\"context_length_exceeded\"}}\n\n";
+    let before = role_of("a", "m") + &text_of("a", "m", "Hel");
+    for route in ["", "rescue = true", "resume = true"] {
+        for events in [too_long.to_owned(), before.clone() + too_long] {
+            let script = Script::saying(stream(&events)).await;
+            let urls = [script.backend.url()];
+            let gateway = Gateway::start(&chain(&[(&urls, FOR_LONG)], route)).await;
+            for _ in 0..5 {
+                assert!(gateway.fetch(&CHAT.ask()).await.text().contains("too long"));
+                settled(&gateway, &urls[0]).await;
+            }
+            let shown = seen(&gateway, &urls[0]).await;
+            assert_eq!(shown["standing"], "in", "{route}: {shown}");
+            assert_eq!(shown["failures_in_row"], 0, "{route}: {shown}");
+        }
+    }
+    let broken = "data: {\"error\":{\"message\":\"out of memory\",\"code\":500}}\n\n";
+    for route in ["", "rescue = true", "resume = true"] {
+        let script = Script::saying(stream(&(before.clone() + broken))).await;
+        let urls = [script.backend.url()];
+        let gateway = Gateway::start(&chain(&[(&urls, FOR_LONG)], route)).await;
+        for _ in 0..3 {
+            gateway.fetch(&CHAT.ask()).await;
+            settled(&gateway, &urls[0]).await;
+        }
+        assert_eq!(seen(&gateway, &urls[0]).await["standing"], "out", "{route}");
+    }
+}

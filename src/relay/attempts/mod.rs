@@ -17,6 +17,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 use tracing::Instrument;
 
 use self::hedge::Leash;
+pub(super) use outcome::is_no_fault;
 pub(super) use question::Question;
 pub use trail::Trail;
 
@@ -67,7 +68,13 @@ fn until_of(question: &Question) -> Until {
     let others = question.route.config.to.iter().skip(1);
     // The answer to a HEAD has no events (RFC 9110 §9.3.2).
     let may = question.resend && question.method != Method::HEAD;
-    match may && others.into_iter().any(|target| !target.larger) {
+    let endpoints = question
+        .route
+        .chain
+        .first()
+        .map_or(0, |entry| entry.group.members.len());
+    let others = endpoints > 1 || others.into_iter().any(|target| !target.larger);
+    match may && others {
         true => Until::Event,
         false => Until::Head,
     }

@@ -13,7 +13,8 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::config::{Dialect, ResolvedClocks, Trouble};
 use crate::dialect::{BodyKind, Marker, Watcher, body_kind};
-use crate::dialect::{retry_after, retry_delay, trouble, wants_body};
+use crate::dialect::{retry_after, retry_delay, trouble, trouble_in_event, wants_body};
+use crate::relay::head::essence;
 use crate::upstream::{Answer, Piece, Reason};
 
 /// Largest body of an error that is read for its reason, in bytes.
@@ -88,6 +89,14 @@ pub(super) fn of_reason(reason: &Reason) -> Option<Trouble> {
     })
 }
 
+/// Whether an answer has ended with an error that is not the endpoint's doing: the caller's own, or a limit of its.
+pub(in crate::relay) fn is_no_fault(watcher: &Watcher) -> bool {
+    let told = |error| trouble_in_event(watcher.dialect(), error);
+    watcher
+        .error()
+        .is_some_and(|error| !told(error).blames_endpoint())
+}
+
 /// Judges `answer`, having read it up to `until` where it is an answer's stream.
 pub(super) async fn judge(
     mut answer: Answer,
@@ -103,10 +112,12 @@ pub(super) async fn judge(
         // Boxed: most answers count at once.
         return Box::pin(hold(answer, (dialect, kind), until, clocks, began)).await;
     }
-    if status.as_u16() < 400 {
+    // Some servers say 200 to all, and what went wrong in the body.
+    let is_told = status == StatusCode::OK && until != Until::Head && is_json(&answer, dialect);
+    if status.as_u16() < 400 && !is_told {
         return Ok(answer);
     }
-    let body = match wants_body(dialect, status) {
+    let body = match is_told || wants_body(dialect, status) {
         true => Box::pin(peek(&mut answer, ERROR_WITHIN)).await,
         false => None,
     };
@@ -119,6 +130,12 @@ pub(super) async fn judge(
             what: What::Answer(Box::new(answer)),
         }),
     }
+}
+
+fn is_json(answer: &Answer, dialect: Dialect) -> bool {
+    dialect != Dialect::Plain
+        && essence(&answer.head.headers)
+            .is_some_and(|essence| essence.eq_ignore_ascii_case("application/json"))
 }
 
 /// How long the upstream wants to be left alone, from its fields or its body.
@@ -204,10 +221,10 @@ async fn hold(
             None => {}
         }
         let over = answer.body.is_over() || answer.body.end().is_some();
-        if let Some(trouble) = watcher.trouble().filter(|_| !watcher.has_content()) {
+        if watcher.marker() == Marker::Failed && !watcher.has_content() {
             answer.body.put_back(held.into_bytes());
             return Err(Bad {
-                trouble,
+                trouble: trouble_in_event(dialect, watcher.error().unwrap_or_default()),
                 rest: None,
                 what: What::Answer(Box::new(answer)),
             });

@@ -77,7 +77,10 @@ impl Question {
         };
         let request_id = order.parts.headers.get(REQUEST_ID).cloned();
         let method = order.parts.method;
-        let resend = (method.is_idempotent() || order.dialect != Dialect::Plain) && body.is_some();
+        let retry = order.route.config.retry.unwrap_or_default();
+        let may = method.is_idempotent() || order.dialect != Dialect::Plain;
+        let is_held = |body: &Bytes| body.len() as u64 <= retry.body;
+        let resend = may && body.as_ref().is_some_and(is_held);
         let question = Self {
             route: order.route,
             dialect: order.dialect,

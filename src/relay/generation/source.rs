@@ -14,14 +14,16 @@ use crate::dialect::{
 };
 use crate::edge::{credentials, forwarded, hop};
 use crate::hub::{End, Stream};
+use crate::relay::attempts::is_no_fault;
 use crate::relay::context::Reached;
 use crate::relay::error_frame::error_frame;
-use crate::relay::incoming::{Incoming, says_about_endpoint};
+use crate::relay::incoming::Incoming;
 use crate::relay::order::{self, Order};
-use crate::relay::record::counted;
 use crate::relay::refusal::Refusal;
 use crate::relay::streams::Streams;
+
 use crate::relay::tail::{Cut, Tail, TailEnd};
+use crate::relay::took::counted;
 use crate::relay::unfit;
 use crate::sse::{Lines, Splitter};
 use crate::upstream::BodyEnd;
@@ -207,8 +209,9 @@ impl Source<'_> {
         if whole && transport != TransportEnd::Cut {
             tail.finish();
         }
-        if let Some(turn) = tail.turn.take().filter(|_| blames_endpoint(code, &verdict)) {
-            turn.end(says_about_endpoint(verdict.ending, &watcher));
+        let concerns = blames_endpoint(code, &verdict) && !is_no_fault(&watcher);
+        if let Some(turn) = tail.turn.take().filter(|_| concerns) {
+            turn.end(Some(verdict.ending == Ending::Complete));
         }
         if let Some(last) = tail.answerer.take() {
             generation.answered_by(last.0, last.1.clone());
@@ -216,9 +219,9 @@ impl Source<'_> {
         }
         let (entry, endpoint) = answerer;
         let entry = &generation.route.chain[entry];
-        let usage = watcher.usage();
-        entry.count_tokens(&usage, tail.handed_over.all());
-        let completion = tail.handed_over.completion(&usage);
+        tail.took.usage = watcher.usage();
+        entry.count_tokens(&tail.took);
+        let completion = tail.took.completion();
         self.finish(verdict, code, &message);
         let attempts = tail.trail.told(Some((&entry.upstream.name, word_of(verdict.ending))));
         tracing::info!(
@@ -226,7 +229,7 @@ impl Source<'_> {
             stream = %generation.id,
             %endpoint,
             attempts,
-            prompt_tokens = usage.prompt,
+            prompt_tokens = tail.took.usage.prompt,
             completion_tokens = completion.map(|(tokens, _)| tokens),
             tokens = completion.map(|(_, estimated)| counted(estimated)),
             events = tail.events,
