@@ -139,7 +139,8 @@ impl Run {
             let index = plan.entry();
             self.leash.enter(index);
             let key = self.question.key(&route.chain[index]);
-            let last = plan.is_last() && !route.config.rescue;
+            // One that was left out may be come back to.
+            let last = plan.is_last() && self.left_out.is_none() && !route.config.rescue;
             let entered = match self.question.outgoing(index, last) {
                 Ok(outgoing) => self.on_entry(&mut plan, (&outgoing, key)).await?,
                 Err(refusal) => self.without_credential(&mut plan, refusal),
@@ -150,7 +151,10 @@ impl Run {
                 Entered::Over(last) => return self.give_up(last),
                 Entered::Ended(last) => match self.left_out.take() {
                     // Rather asked in vain than not at all.
-                    Some(index) if !self.leash.is_held() => plan.back_to(index),
+                    Some(index) if !self.leash.is_held() => {
+                        self.keep(last).await;
+                        plan.back_to(index);
+                    }
                     _ => return self.give_up(last),
                 },
             }
