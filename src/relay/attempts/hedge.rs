@@ -92,7 +92,7 @@ pub(super) async fn ask(question: Question, rules: config::Hedge) -> Result<Reac
         biased;
         outcome = &mut first => match is_good(&outcome) {
             true => (outcome, false),
-            false => last_of(outcome, second.await),
+            false => last_of(&name, outcome, second.await),
         },
         outcome = &mut second => match is_good(&outcome) {
             true => {
@@ -102,7 +102,7 @@ pub(super) async fn ask(question: Question, rules: config::Hedge) -> Result<Reac
             }
             false => match first.await {
                 first if is_good(&first) => (first, false),
-                first => last_of(first, outcome),
+                first => last_of(&name, first, outcome),
             },
         },
     };
@@ -113,9 +113,10 @@ pub(super) async fn ask(question: Question, rules: config::Hedge) -> Result<Reac
     outcome
 }
 
-/// What the caller gets where the first has failed, and whether that is the second's. A backend's own error is better
+/// What the caller gets where the first, by this `name`, has failed, and whether that is the second's. A backend's own error is better
 /// than one of ours.
 fn last_of(
+    name: &Arc<str>,
     mut first: Result<Reached, Refusal>,
     second: Result<Reached, Refusal>,
 ) -> (Result<Reached, Refusal>, bool) {
@@ -123,7 +124,14 @@ fn last_of(
         return (first, false);
     }
     let trail = match &mut first {
-        Ok(reached) => std::mem::take(&mut reached.trail),
+        Ok(reached) => {
+            let mut trail = std::mem::take(&mut reached.trail);
+            // Its last word goes to nobody now: it was tried like the others.
+            if let Some(trouble) = reached.trouble {
+                trail.failed(name, trouble);
+            }
+            trail
+        }
         Err(refusal) => std::mem::take(&mut refusal.trail),
     };
     let won = is_good(&second);
