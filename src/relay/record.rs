@@ -308,7 +308,8 @@ impl Record {
     /// What was tried, where that was more than one attempt.
     pub(super) fn attempts(&self) -> Option<String> {
         let answered = self.endpoint.as_ref().and_then(|_| self.upstream());
-        self.trail.told(answered.map(|upstream| (upstream, self.last_word())))
+        self.trail
+            .told(answered.map(|upstream| (upstream, self.last_word())))
     }
 
     fn learn_answerer(&mut self) {

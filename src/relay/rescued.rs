@@ -23,8 +23,7 @@ use super::incoming::{Handover, Next};
 use super::took::Took;
 use crate::config::{Dialect, Remedy, ResolvedClocks, Trouble};
 use crate::dialect::{
-    BodyKind, Ending, Marker, Passed, Sequel, TransportEnd, Transcript, Watcher, judge,
-    trouble_in_event,
+    BodyKind, Ending, Marker, Passed, Sequel, Transcript, TransportEnd, Watcher, judge,
 };
 use crate::sse::{Block, Frame, Splitter};
 use crate::upstream::{AnswerBody, BodyEnd, Piece, Reason, Turn};
@@ -274,8 +273,7 @@ impl Rescued {
 
     /// The leg has told an error.
     fn failed(&mut self, frame: &Frame, id: Option<&str>) -> Taken {
-        let told = self.leg.watcher.error().unwrap_or_default();
-        let trouble = trouble_in_event(self.dialect, told);
+        let trouble = self.leg.watcher.trouble().unwrap_or(Trouble::Failed);
         if !trouble.blames_endpoint() {
             self.leg.turn = None;
         }

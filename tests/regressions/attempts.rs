@@ -1,8 +1,8 @@
 //! Faults of attempts: what one caller, or one answer, may bring about for all others.
 
 use crate::support::api::{CHAT, PLAIN};
-use crate::support::script::{Line, chain, chat_of, error, stream, told};
-use crate::support::{Ask, Backend, Client, Gateway, Script, toml};
+use crate::support::script::{Line, chain, chat_of, error, errors, stream, text_of, told};
+use crate::support::{Ask, Backend, Client, Gateway, Script, toml, within};
 
 /// 60. A caller whose own key had reached its limit, or whose request was refused with a `Retry-After`, sent all others to
 /// the next entry for a minute.
@@ -97,4 +97,54 @@ async fn r63_a_server_that_takes_no_request_is_not_stormed() {
     assert_eq!(refused.status(), 502, "{}", refused.text());
     assert!(backend.connections() <= 3, "{}", backend.connections());
     gateway.stop().await;
+}
+
+/// 64. An error within an answer that spoke of the request (a filter, a length) got its endpoint left out for everybody.
+/// 65. And with `rescue`, another backend was asked for what a filter had held back, though `failures` gives up there.
+#[tokio::test]
+async fn r64_an_error_of_the_request_within_an_answer_is_the_callers_alone() {
+    let told_of =
+        |code: &str| format!("data: {{\"error\":{{\"message\":\"no\",\"code\":\"{code}\"}}}}\n\n");
+    for (code, of_request) in [("content_filter", true), ("server_error", false)] {
+        for begun in ["", "begun"] {
+            for keys in [
+                "",
+                "rescue = true\n",
+                "resume = true\n",
+                "rescue = true\nresume = true\n",
+            ] {
+                let events = match begun {
+                    "" => told_of(code),
+                    text => text_of("a", "m", text) + &told_of(code),
+                };
+                let first = Script::saying(stream(&events)).await;
+                let second = Script::saying(stream(&chat_of("b", &["second"]))).await;
+                let urls = [&first, &second].map(|script| [script.backend.url()]);
+                let eject = "eject = { after = 1, pause = \"1m\", longest = \"1m\" }";
+                let source = chain(
+                    &[(&urls[0], eject), (&urls[1], "")],
+                    &format!("retry = false\n{keys}"),
+                );
+                let gateway = Gateway::start(&source).await;
+                let answer = gateway.fetch(&CHAT.ask()).await;
+                let case = format!("{code}, {begun:?}, {keys:?}: {}", answer.text());
+                if of_request {
+                    assert_eq!(second.count(), 0, "{case}");
+                    assert_eq!(errors(&answer.body).len(), 1, "{case}");
+                }
+                let standing = within("what the answer says of its endpoint", async {
+                    loop {
+                        let report = gateway.ask_admin("/upstreams").await.json();
+                        let endpoint = &report["upstreams"][0]["endpoints"][0];
+                        if endpoint["in_flight"] == 0 {
+                            return endpoint["standing"].clone();
+                        }
+                    }
+                })
+                .await;
+                assert_eq!(standing, if of_request { "in" } else { "out" }, "{case}");
+                gateway.stop().await;
+            }
+        }
+    }
 }

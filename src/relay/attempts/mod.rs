@@ -66,14 +66,14 @@ pub(super) async fn ask_entry(
 /// Up to where answers are read before they count: where nobody else could be asked, nothing is waited for.
 fn until_of(question: &Question) -> Until {
     let others = question.route.config.to.iter().skip(1);
-    // The answer to a HEAD has no events (RFC 9110 §9.3.2).
-    let may = question.resend && question.method != Method::HEAD;
     let endpoints = question
         .route
         .chain
         .first()
         .map_or(0, |entry| entry.group.members.len());
     let others = endpoints > 1 || others.into_iter().any(|target| !target.larger);
+    // The answer to a HEAD has no events (RFC 9110 §9.3.2).
+    let may = question.resend && question.method != Method::HEAD;
     match may && others {
         true => Until::Event,
         false => Until::Head,
@@ -200,7 +200,6 @@ impl Run {
                 plan.skip();
                 return Ok(Entered::Moved);
             };
-            let number = turn.endpoint().number;
             let span = self.question.span(entry, turn.endpoint());
             let attempt = self.attempt(entry, turn, outgoing, &clocks);
             let (bad, turn) = match attempt.instrument(span.clone()).await? {
@@ -222,7 +221,7 @@ impl Run {
             };
             span.record("trouble", bad.trouble.word());
             drop(span);
-            tried.push(number);
+            tried.push(turn.endpoint().number);
             let mut failed = self.look_at(&bad);
             self.note(&bad, &turn, entry);
             let trouble = bad.trouble;
@@ -237,9 +236,8 @@ impl Run {
                 entry.attempts.retries_refused.inc();
             }
             // The last answer is the caller's, whatever it says; what it gives no answer for was an attempt.
-            if matches!(decided.step, Step::Again(_) | Step::Move(_))
-                || matches!(last, Last::Refusal(_))
-            {
+            let goes_on = matches!(decided.step, Step::Again(_) | Step::Move(_));
+            if goes_on || matches!(last, Last::Refusal(_)) {
                 self.trail.failed(&entry.group.name, trouble);
             }
             match decided.step {
@@ -392,7 +390,7 @@ impl Run {
                 };
                 let upstream = &self.question.route.chain[entry].upstream.name;
                 let mut refusal = Refusal::upstream(&fault, upstream);
-                refusal.entry = Some(entry);
+                refusal.entry = u16::try_from(entry).ok();
                 Last::Refusal(refusal)
             }
         }

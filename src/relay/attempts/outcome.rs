@@ -13,7 +13,7 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::config::{Dialect, ResolvedClocks, Trouble};
 use crate::dialect::{BodyKind, Marker, Watcher, body_kind};
-use crate::dialect::{retry_after, retry_delay, trouble, trouble_in_event, wants_body};
+use crate::dialect::{retry_after, retry_delay, trouble, wants_body};
 use crate::relay::head::essence;
 use crate::upstream::{Answer, Piece, Reason};
 
@@ -91,10 +91,9 @@ pub(super) fn of_reason(reason: &Reason) -> Option<Trouble> {
 
 /// Whether an answer has ended with an error that is not the endpoint's doing: the caller's own, or a limit of its.
 pub(in crate::relay) fn is_no_fault(watcher: &Watcher) -> bool {
-    let told = |error| trouble_in_event(watcher.dialect(), error);
     watcher
-        .error()
-        .is_some_and(|error| !told(error).blames_endpoint())
+        .trouble()
+        .is_some_and(|trouble| !trouble.blames_endpoint())
 }
 
 /// Judges `answer`, having read it up to `until` where it is an answer's stream.
@@ -221,10 +220,10 @@ async fn hold(
             None => {}
         }
         let over = answer.body.is_over() || answer.body.end().is_some();
-        if watcher.marker() == Marker::Failed && !watcher.has_content() {
+        if let Some(trouble) = watcher.trouble().filter(|_| !watcher.has_content()) {
             answer.body.put_back(held.into_bytes());
             return Err(Bad {
-                trouble: trouble_in_event(dialect, watcher.error().unwrap_or_default()),
+                trouble,
                 rest: None,
                 what: What::Answer(Box::new(answer)),
             });

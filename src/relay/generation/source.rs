@@ -21,7 +21,6 @@ use crate::relay::incoming::Incoming;
 use crate::relay::order::{self, Order};
 use crate::relay::refusal::Refusal;
 use crate::relay::streams::Streams;
-
 use crate::relay::tail::{Cut, Tail, TailEnd};
 use crate::relay::took::counted;
 use crate::relay::unfit;
@@ -165,18 +164,10 @@ impl Source<'_> {
         generation
             .state
             .send_replace(State::Live(Arc::new(headers), self.kind));
-        let most = self.streams.hub.largest_event();
-        let cut = match self.kind {
-            BodyKind::Ndjson => Cut::Lines(Lines::new(most)),
-            _ if generation.dialect == Dialect::Gemini => {
-                Cut::Events(Splitter::keeping_strays(most))
-            }
-            _ => Cut::Events(Splitter::new(most)),
-        };
         let began = reached.began;
         let mut answerer = (reached.entry, reached.asked.endpoint.name.clone());
         generation.answered_by(answerer.0, answerer.1.clone());
-        let mut tail = Tail::new(generation.stream.clone(), cut);
+        let mut tail = Tail::new(generation.stream.clone(), self.cut());
         tail.trail = std::mem::take(&mut reached.trail);
         // An answer that is continued judges each of its backends by itself.
         if reached.question.is_none() {
@@ -223,7 +214,9 @@ impl Source<'_> {
         entry.count_tokens(&tail.took);
         let completion = tail.took.completion();
         self.finish(verdict, code, &message);
-        let attempts = tail.trail.told(Some((&entry.upstream.name, word_of(verdict.ending))));
+        let attempts = tail
+            .trail
+            .told(Some((&entry.upstream.name, word_of(verdict.ending))));
         tracing::info!(
             route = %generation.route.config.name,
             stream = %generation.id,
@@ -238,6 +231,18 @@ impl Source<'_> {
             reason = (!whole).then_some(message.as_str()),
             "a kept answer has ended"
         );
+    }
+
+    /// How the answer's events are told apart.
+    fn cut(&self) -> Cut {
+        let most = self.streams.hub.largest_event();
+        match self.kind {
+            BodyKind::Ndjson => Cut::Lines(Lines::new(most)),
+            _ if self.generation.dialect == Dialect::Gemini => {
+                Cut::Events(Splitter::keeping_strays(most))
+            }
+            _ => Cut::Events(Splitter::new(most)),
+        }
     }
 
     /// Writes the end down, and tells the readers in the dialect where it is not the whole.

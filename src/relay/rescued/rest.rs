@@ -61,11 +61,11 @@ fn candidates(question: &Question, entry: usize) -> Vec<usize> {
     if !candidates.is_empty() {
         return candidates;
     }
-    // It is sent again, like any retry.
     let same = &question.route.chain[entry];
+    // It is sent again, like any retry.
     if !same.group.may_retry() {
         same.attempts.retries_refused.inc();
-        return Vec::new();
+        return candidates;
     }
     same.attempts.retries.inc();
     vec![entry]

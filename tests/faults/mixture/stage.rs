@@ -145,24 +145,22 @@ impl Play {
                 .await;
         }
         match part.fault(asked) {
-            Fault::RateLimited(field) => return self.limited(field).await,
-            Fault::Failed => return self.refuse(500, "broken", "server_error").await,
-            Fault::Overloaded => return self.refuse(503, "busy", "server_error").await,
+            Fault::RateLimited(field) => self.limited(field).await,
+            Fault::Failed => self.refuse(500, "broken", "server_error").await,
+            Fault::Overloaded => self.refuse(503, "busy", "server_error").await,
             Fault::ContextLength => {
                 let code = "context_length_exceeded";
-                return self.refuse(400, "the prompt is too long", code).await;
+                self.refuse(400, "the prompt is too long", code).await
             }
-            Fault::ContentFilter => {
-                return self.refuse(400, "held back", "content_filter").await;
-            }
+            Fault::ContentFilter => self.refuse(400, "held back", "content_filter").await,
             Fault::Reset => {
                 self.peer.reset();
-                return None;
+                None
             }
-            Fault::Silent => return self.wait().await,
+            Fault::Silent => self.wait().await,
             Fault::HeadOnly => {
                 self.peer.send(self.head()).await;
-                return self.wait().await;
+                self.wait().await
             }
             fault => self.stream(fault, begun).await,
         }
