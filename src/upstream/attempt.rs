@@ -129,6 +129,9 @@ async fn shared(
         };
         *upload = Some(whole);
         let again = fault.unsent || (fault.stale && ask.resend);
+        // Who refuses streams has too many of them.
+        let refused_stream = matches!(fault.reason, Reason::Reset(_));
+        let again = again && (!refused_stream || group.may_retry());
         match fault.reason {
             _ if again && tried < TRIES => {}
             Reason::Reset(code) | Reason::GoneAway(code) if fault.unsent => {

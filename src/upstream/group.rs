@@ -6,7 +6,7 @@ use tokio::time::Instant;
 use tokio_rustls::TlsConnector;
 
 use super::attempt::{Ask, attempt};
-use super::balance::{Balancer, Candidate};
+use super::balance::{Balancer, Candidate, hash_of};
 use super::body::Answer;
 use super::breaker::Standing;
 use super::budget::Budget;
@@ -215,11 +215,15 @@ impl Group {
         let Member {
             endpoint, weight, ..
         } = &self.members[index];
+        // What costs more than a look is only found out where it decides.
+        let by_latency = self.config.balance == Balance::FirstEvent;
+        let latency = by_latency.then(|| endpoint.health.latency(now));
+        let hash = self.is_by_key().then(|| hash_of(endpoint.name.as_bytes()));
         Candidate {
             weight: *weight,
             in_flight: endpoint.health.in_flight(),
-            latency: endpoint.health.latency(now),
-            name_hash: super::balance::hash_of(endpoint.name.as_bytes()),
+            latency: latency.flatten(),
+            name_hash: hash.unwrap_or_default(),
         }
     }
 

@@ -265,3 +265,41 @@ async fn r58_an_answer_without_events_is_none_however_its_end_comes() {
     let answer = gateway.fetch(&CHAT.ask()).await;
     assert_eq!(told(&answer.body), ("Hello".to_owned(), true));
 }
+
+/// 72. An entry that was left out, and come back to because all others had failed, was asked without the request's
+/// fields; and where it was of no help either, the other's own words were lost.
+#[tokio::test]
+async fn r72_an_entry_that_is_come_back_to_is_asked_for_the_same() {
+    let first = Script::of([
+        Line::Say(error(503, "first", &[])),
+        Line::Say(wire::json(200, "{\"by\":1}")),
+        Line::Close(Vec::new()),
+    ])
+    .await;
+    let second = Script::of([
+        Line::Say(wire::json(200, "{\"by\":2}")),
+        Line::Say(error(503, "second", &[])),
+    ])
+    .await;
+    let gateway = before(
+        &[(&first.backend, TOUCHY), (&second.backend, "eject = false")],
+        "retry = false",
+    )
+    .await;
+    let ask = CHAT
+        .ask()
+        .field("X-Own: 1")
+        .field("Authorization: Bearer k");
+    for text in ["{\"by\":2}", "{\"by\":1}"] {
+        assert_eq!(gateway.fetch(&ask).await.text(), text);
+    }
+    let requests = first.requests();
+    for name in ["x-own", "authorization", "content-type"] {
+        let given = requests[0].head.get(name);
+        assert!(given.is_some(), "{name}");
+        assert_eq!(requests[1].head.get(name), given, "{name}");
+    }
+    let answer = gateway.fetch(&ask).await;
+    assert!(first.count() > 2, "it was asked once more");
+    assert!(answer.text().contains("second"), "{}", answer.text());
+}

@@ -114,8 +114,8 @@ pub(super) async fn ask(question: Question, rules: config::Hedge) -> Result<Reac
     outcome
 }
 
-/// What the caller gets where the first has failed, and whether that is the second's. A backend's own error is better
-/// than one of ours.
+/// What the caller gets where the first, by this `name`, has failed, and whether that is the second's. A backend's own
+/// error is better than one of ours.
 fn last_of(
     route: &LiveRoute,
     mut first: Result<Reached, Refusal>,

@@ -139,7 +139,8 @@ impl Run {
             let index = plan.entry();
             self.leash.enter(index);
             let key = self.question.key(&route.chain[index]);
-            let last = plan.is_last() && !route.config.rescue;
+            // One that was left out may be come back to.
+            let last = plan.is_last() && self.left_out.is_none() && !route.config.rescue;
             let entered = match self.question.outgoing(index, last) {
                 Ok(outgoing) => self.on_entry(&mut plan, (&outgoing, key)).await?,
                 Err(refusal) => self.without_credential(&mut plan, refusal),
@@ -150,7 +151,10 @@ impl Run {
                 Entered::Over(last) => return self.give_up(last),
                 Entered::Ended(last) => match self.left_out.take() {
                     // Rather asked in vain than not at all.
-                    Some(index) if !self.leash.is_held() => plan.back_to(index),
+                    Some(index) if !self.leash.is_held() => {
+                        self.keep(last).await;
+                        plan.back_to(index);
+                    }
                     _ => return self.give_up(last),
                 },
             }
@@ -196,7 +200,6 @@ impl Run {
                 plan.skip();
                 return Ok(Entered::Moved);
             };
-            let number = turn.endpoint().number;
             let span = self.question.span(entry, turn.endpoint());
             let attempt = self.attempt(entry, turn, outgoing, &clocks);
             let (bad, turn) = match attempt.instrument(span.clone()).await? {
@@ -210,7 +213,7 @@ impl Run {
             };
             span.record("trouble", bad.trouble.word());
             drop(span);
-            tried.push(number);
+            tried.push(turn.endpoint().number);
             let mut failed = self.look_at(&bad);
             self.note(&bad, &turn, entry);
             let trouble = bad.trouble;
@@ -225,9 +228,8 @@ impl Run {
                 entry.attempts.retries_refused.inc();
             }
             // The last answer is the caller's, whatever it says; what it gives no answer for was an attempt.
-            if matches!(decided.step, Step::Again(_) | Step::Move(_))
-                || matches!(last, Last::Refusal(_))
-            {
+            let goes_on = matches!(decided.step, Step::Again(_) | Step::Move(_));
+            if goes_on || matches!(last, Last::Refusal(_)) {
                 self.trail.failed(&entry.group.name, trouble);
             }
             match decided.step {

@@ -164,18 +164,10 @@ impl Source<'_> {
         generation
             .state
             .send_replace(State::Live(Arc::new(headers), self.kind));
-        let most = self.streams.hub.largest_event();
-        let cut = match self.kind {
-            BodyKind::Ndjson => Cut::Lines(Lines::new(most)),
-            _ if generation.dialect == Dialect::Gemini => {
-                Cut::Events(Splitter::keeping_strays(most))
-            }
-            _ => Cut::Events(Splitter::new(most)),
-        };
         let began = reached.began;
         let answerer = (reached.entry, reached.asked.endpoint.name.clone());
         generation.answered_by(answerer.0, answerer.1.clone());
-        let mut tail = Tail::new(generation.stream.clone(), cut);
+        let mut tail = Tail::new(generation.stream.clone(), self.cut());
         tail.trail = std::mem::take(&mut reached.trail);
         // An answer that is continued judges each of its backends by itself.
         if reached.question.is_none() {
@@ -245,6 +237,18 @@ impl Source<'_> {
             reason = ended.reason,
             "a kept answer has ended"
         );
+    }
+
+    /// How the answer's events are told apart.
+    fn cut(&self) -> Cut {
+        let most = self.streams.hub.largest_event();
+        match self.kind {
+            BodyKind::Ndjson => Cut::Lines(Lines::new(most)),
+            _ if self.generation.dialect == Dialect::Gemini => {
+                Cut::Events(Splitter::keeping_strays(most))
+            }
+            _ => Cut::Events(Splitter::new(most)),
+        }
     }
 
     /// Writes the end down, and tells the readers in the dialect where it is not the whole.

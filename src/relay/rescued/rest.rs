@@ -53,6 +53,7 @@ pub(super) async fn ask_for_the_rest(question: Question, cut: Cut) -> Rest {
     Rest { next: None, trail }
 }
 
+/// The entries to ask: those behind `entry`; where there is none, the same one, as far as its budget allows that.
 fn candidates(question: &Question, entry: usize) -> Vec<usize> {
     let targets = &question.route.config.to;
     let behind = (entry + 1..targets.len()).filter(|&index| !targets[index].larger);

@@ -1,5 +1,6 @@
 //! Connections: how many there are, and how they end.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use ::h2::Reason as Code;
@@ -10,6 +11,7 @@ use tokio::net::{TcpListener, TcpStream};
 
 use super::super::session::{PONG, SILENCE};
 use super::stage::{Backend, Caller, all, drain, piece, within};
+use crate::config::RetryBudget;
 use crate::upstream::{BodyEnd, Reason, Upload};
 
 #[tokio::test]
@@ -115,6 +117,24 @@ async fn what_is_always_refused_is_said_to_be_unseen() {
         "{fault}"
     );
     assert!(fault.reason.before_request());
+}
+
+#[tokio::test]
+async fn a_server_that_refuses_streams_is_asked_again_only_within_the_budget() {
+    let mut backend = Backend::plain(100).await;
+    let mut caller = Caller::two(backend.address);
+    let config = Arc::get_mut(&mut caller.group.config).unwrap();
+    config.retry_budget = RetryBudget {
+        percent: 0,
+        least: 0,
+    };
+    let (asked, ()) = tokio::join!(caller.ask(), async {
+        let mut first = backend.next().await;
+        first.respond.send_reset(Code::REFUSED_STREAM);
+    });
+    let fault = asked.unwrap_err();
+    assert!(matches!(fault.reason, Reason::Refused(_)), "{fault}");
+    assert_eq!(backend.connections(), 1);
 }
 
 /// A frame of HTTP/2 (RFC 9113 §4.1).
