@@ -1,7 +1,7 @@
 //! Faults of attempts: what one caller, or one answer, may bring about for all others.
 
 use crate::support::api::{CHAT, PLAIN};
-use crate::support::script::{Line, chain, chat_of, error, errors, stream, text_of, told};
+use crate::support::script::{Line, chain, chat_of, error, errors, stop_of, stream, text_of, told};
 use crate::support::{Ask, Backend, Client, Gateway, Script, toml, within};
 
 /// 60. A caller whose own key had reached its limit, or whose request was refused with a `Retry-After`, sent all others to
@@ -146,5 +146,33 @@ async fn r64_an_error_of_the_request_within_an_answer_is_the_callers_alone() {
                 gateway.stop().await;
             }
         }
+    }
+}
+
+/// 66. A backend that told of more tokens than there can be turned the counters of tokens back.
+#[tokio::test]
+async fn r66_figures_that_cannot_be_are_none() {
+    for (figure, counted) in [
+        (
+            "18446744073709551615",
+            "completion-tokens=1 tokens=estimated",
+        ),
+        ("1e14", "completion-tokens=1 tokens=estimated"),
+        ("7", "completion-tokens=7 tokens=reported"),
+    ] {
+        let usage = format!(
+            "data: {{\"object\":\"chat.completion.chunk\",\"choices\":[],\"usage\":{{\"completion_tokens\":{figure}}}}}\n\n"
+        );
+        let events = text_of("a", "m", "hi") + &usage + &stop_of("a", "m");
+        let backend = Script::saying(stream(&events)).await;
+        let url = [backend.backend.url()];
+        let gateway = Gateway::start(&chain(&[(&url, "")], "usage = \"comment\"\n")).await;
+        let answer = gateway.fetch(&CHAT.ask()).await;
+        assert!(
+            answer.text().contains(counted),
+            "{figure}: {}",
+            answer.text()
+        );
+        gateway.stop().await;
     }
 }
