@@ -2,7 +2,7 @@
 
 use crate::support::api::{CHAT, PLAIN};
 use crate::support::script::{Line, chain, chat_of, error, errors, stop_of, stream, text_of, told};
-use crate::support::{Ask, Backend, Client, Gateway, Script, toml, within};
+use crate::support::{Ask, Backend, Client, Ended, Gateway, Script, toml, wire, within};
 
 /// 60. A caller whose own key had reached its limit, or whose request was refused with a `Retry-After`, sent all others to
 /// the next entry for a minute.
@@ -173,6 +173,37 @@ async fn r66_figures_that_cannot_be_are_none() {
             "{figure}: {}",
             answer.text()
         );
+        gateway.stop().await;
+    }
+}
+
+/// 67. Where a caller is told what its answer took, the upstream's own trailers were lost.
+#[tokio::test]
+async fn r67_trailers_of_the_upstream_stay_beside_ours() {
+    let head = wire::head(
+        "HTTP/1.1 200 OK",
+        &[
+            "Content-Type: text/event-stream",
+            "Trailer: X-Sum",
+            "Transfer-Encoding: chunked",
+        ],
+    );
+    let events = wire::chunk(chat_of("a", &["hi"]));
+    let answer = [head, events, b"0\r\nX-Sum: 7\r\n\r\n".to_vec()].concat();
+    for (usage, comment) in [("no", false), ("comment", true), ("trailers", false)] {
+        let backend = Backend::answering(answer.clone()).await;
+        let url = [backend.url()];
+        let source = chain(&[(&url, "")], &format!("usage = \"{usage}\"\n"));
+        let gateway = Gateway::start(&source).await;
+        let ask = CHAT.ask().field("TE: trailers").field("Connection: TE");
+        let got = gateway.fetch(&ask).await;
+        assert_eq!(got.text().contains(": deltaway"), comment, "{usage}");
+        let Ended::LastChunk(trailers) = got.ended else {
+            panic!("{usage}: {:?}", got.ended);
+        };
+        let has = |name: &str| trailers.iter().any(|(it, _)| it.eq_ignore_ascii_case(name));
+        assert!(has("x-sum"), "{usage}: {trailers:?}");
+        assert_eq!(has("deltaway-tokens"), usage == "trailers", "{trailers:?}");
         gateway.stop().await;
     }
 }
