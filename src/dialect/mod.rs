@@ -36,7 +36,7 @@ pub use marker::Marker;
 pub use recognise::{BodyKind, body_kind, model_in_path, recognise};
 pub use request::{BodyFault, Facts, Model, read_request, rename_model};
 pub use rescue::{Passed, Sequel, Transcript, can_be_rescued, prefilled};
-pub use trouble::{retry_after, retry_delay, trouble, trouble_in_event, wants_body};
+pub use trouble::{retry_after, retry_delay, trouble, wants_body};
 pub use usage::{Usage, usage_in_document};
 pub use watcher::Watcher;
 

@@ -9,9 +9,10 @@ use super::lines::{EventLines, JsonLines};
 use super::marker::Marker;
 use super::recognise::BodyKind;
 use super::told::Told;
+use super::trouble::trouble_in_event;
 use super::unstreamed::Unstreamed;
 use super::usage::Usage;
-use crate::config::Dialect;
+use crate::config::{Dialect, Trouble};
 use crate::sse::{LineSink, Scanner};
 
 /// Watches one response body.
@@ -110,6 +111,12 @@ impl Watcher {
     /// [`Watcher::marker`] is [`Marker::Failed`]; empty where only the event's name told it.
     pub fn error(&self) -> Option<&[u8]> {
         self.told()?.error()
+    }
+
+    /// What the first error that it told means; none where it told none.
+    pub fn trouble(&self) -> Option<Trouble> {
+        let error = self.error()?;
+        Some(trouble_in_event(self.dialect, error))
     }
 
     /// The model that the answer says it comes from: the first one named, as it is written in the

@@ -12,8 +12,8 @@ use super::head::{essence, prepare};
 use super::incoming::Incoming;
 use super::record::{Outcome, Record};
 use super::source::Source;
-use crate::config::Dialect;
-use crate::dialect::{BodyKind, Ending, body_kind, is_error_answer, usage_in_document};
+use crate::config::{Dialect, Trouble};
+use crate::dialect::{BodyKind, Ending, body_kind, is_error_answer, trouble, usage_in_document};
 use crate::edge::{credentials, forwarded};
 use crate::upstream::{AnswerBody, Piece};
 
@@ -48,6 +48,10 @@ pub(super) async fn answer(
             status = StatusCode::BAD_GATEWAY;
             record.reason = Some("the upstream answered an error with status 200".into());
             record.outcome = Outcome::Ended(Ending::Failed);
+            let told = trouble(context.dialect, StatusCode::OK, &headers, whole.as_deref());
+            if !told.is_none_or(Trouble::blames_endpoint) {
+                record.turn = None;
+            }
         }
     }
     if let Some(credential) = &context.route.chain[entry].upstream.credential {
@@ -61,7 +65,7 @@ pub(super) async fn answer(
             if record.outcome != Outcome::Ended(Ending::Failed) {
                 record.outcome = Outcome::Ended(Ending::Complete);
             }
-            record.usage = usage_in_document(context.dialect, &bytes);
+            record.took.usage = usage_in_document(context.dialect, &bytes);
             Body::whole(bytes, record)
         }
         begun => {

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use super::attempts::{Question, Trail};
 use super::order::Order;
 use super::plane::LiveRoute;
-use crate::config::{Dialect, ResolvedClocks};
+use crate::config::{Dialect, ResolvedClocks, Trouble};
 use crate::edge::hop;
 use crate::upstream::{Asked, Turn};
 
@@ -23,6 +23,8 @@ pub(super) struct Reached {
     pub(super) clocks: ResolvedClocks,
     /// When it was asked.
     pub(super) began: Instant,
+    /// What is wrong with it, where it is an error.
+    pub(super) trouble: Option<Trouble>,
     /// Its place at the endpoint; none where the attempt was judged already.
     pub(super) turn: Option<Turn>,
     /// What was tried before.

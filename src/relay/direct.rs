@@ -10,7 +10,7 @@ use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Frame, SizeHint};
 
-use super::attempts::is_of_endpoint;
+use super::attempts::is_no_fault;
 use super::incoming::Incoming;
 use super::parting::Parting;
 use super::record::{Outcome, Record};
@@ -50,7 +50,7 @@ pub(super) struct Direct {
 impl Drop for Direct {
     /// However it ends, also by a caller who leaves: what went by is known.
     fn drop(&mut self) {
-        self.record.usage = self.watcher.usage();
+        self.record.took.usage = self.watcher.usage();
     }
 }
 
@@ -277,7 +277,7 @@ impl Direct {
         }
         let verdict = judge(TransportEnd::Framed, &self.watcher);
         if verdict.client == ClientEnd::Clean {
-            self.end_as(verdict.ending);
+            self.ends(verdict.ending);
             self.state = State::Over;
         }
     }
@@ -342,13 +342,12 @@ impl Direct {
     /// What the caller is told of what its answer took, behind a good end.
     fn tell_usage(&mut self) -> Option<Frame<Bytes>> {
         let told = self.told.take()?;
-        self.record.usage = self.watcher.usage();
+        self.record.took.usage = self.watcher.usage();
         told.frame(&self.record, self.watcher.at_boundary())
     }
 
-    /// The answer has ended so, which may say nothing about the endpoint.
-    fn end_as(&mut self, ending: Ending) {
-        if !is_of_endpoint(&self.watcher) {
+    fn ends(&mut self, ending: Ending) {
+        if ending == Ending::Failed && is_no_fault(&self.watcher) {
             self.record.turn = None;
         }
         self.record.outcome = Outcome::Ended(ending);
@@ -362,7 +361,7 @@ impl Direct {
         code: &'static str,
         message: impl FnOnce() -> String,
     ) -> Option<Frame<Bytes>> {
-        self.end_as(verdict.ending);
+        self.ends(verdict.ending);
         if verdict.ending == Ending::Truncated {
             self.record.reason = Some(format!("{code}: {}", message()).into());
         }

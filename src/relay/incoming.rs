@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use super::attempts::Trail;
 use super::context::Reached;
 use super::rescued::Rescued;
 use crate::upstream::{AnswerBody, BodyEnd, Piece, Reason};
@@ -15,20 +16,25 @@ pub(super) enum Incoming {
     Rescued(Box<Rescued>),
 }
 
-/// Another backend goes on with the answer.
+/// What became of an answer that was cut.
 #[derive(Debug, Clone)]
 pub(super) struct Handover {
-    /// The upstream that was cut.
-    pub(super) from: Arc<str>,
-    /// In what way.
-    pub(super) word: &'static str,
-    /// The entry of the route's chain that goes on.
+    /// What was tried: the backend that was cut, then those that could not go on.
+    pub(super) trail: Trail,
+    /// Who goes on; none where nobody could.
+    pub(super) to: Option<Next>,
+}
+
+/// The backend that goes on with an answer.
+#[derive(Debug, Clone)]
+pub(super) struct Next {
+    /// Its entry of the route's chain.
     pub(super) entry: usize,
-    /// The endpoint that does.
+    /// Its endpoint.
     pub(super) endpoint: Arc<str>,
     /// Tokens that the one that was cut delivered, about; they are counted as its own.
     pub(super) delivered: u64,
-    /// Whether the one that goes on was given them, and so will not count them.
+    /// Whether it was given them, and so will not count them.
     pub(super) is_prefilled: bool,
 }
 
@@ -81,7 +87,7 @@ impl Incoming {
         matches!(self, Self::Rescued(_))
     }
 
-    /// Who has gone on with the answer since this was asked last.
+    /// What became of the answer since this was asked last, where it was cut.
     pub(super) fn handover(&mut self) -> Option<Handover> {
         match self {
             Self::Plain(_) => None,

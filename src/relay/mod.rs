@@ -35,6 +35,7 @@ mod source;
 mod streams;
 mod tail;
 mod told;
+mod took;
 mod topic;
 mod tunnel;
 mod unfit;

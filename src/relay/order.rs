@@ -289,5 +289,6 @@ pub(super) fn clocks_of(route: &LiveRoute, index: usize, dialect: Dialect) -> Re
 /// Gets an answer from the entries of the chain.
 async fn ask(order: Box<Order>, hop: Hop, events: bool) -> Result<Reached, Refusal> {
     let (question, upload) = Question::of(*order, hop, events);
-    attempts::ask(question, upload).await
+    // Boxed: a connection that rests, or streams, keeps no room for it.
+    Box::pin(attempts::ask(question, upload)).await
 }

@@ -16,8 +16,8 @@ use rustls::pki_types::ServerName;
 use tower_http::cors::CorsLayer;
 
 use super::generation::DELTAWAY_STREAM;
+use super::took::Took;
 use crate::config::{self, Config, Trouble};
-use crate::dialect::Usage;
 use crate::edge::cors;
 use crate::metrics::{
     Counted, Metrics, RescueSeries, RouteSeries, TokenKind, TokenSeries, UpstreamSeries,
@@ -74,8 +74,9 @@ pub struct Entry {
 }
 
 impl Entry {
-    /// Counts what an answer of its upstream took; of an estimate, `others` are tokens of other upstreams.
-    pub(super) fn count_tokens(&self, usage: &Usage, others: u64) {
+    /// Counts what an answer took that its upstream has ended.
+    pub(super) fn count_tokens(&self, took: &Took) {
+        let usage = &took.usage;
         let told = [
             (TokenKind::Prompt, usage.prompt),
             (TokenKind::Cached, usage.cached),
@@ -86,10 +87,10 @@ impl Entry {
                 .of(kind, Counted::Reported)
                 .inc_by(tokens.unwrap_or_default());
         }
-        if let Some((tokens, estimated)) = usage.delivered() {
-            let (counted, tokens) = match estimated {
-                true => (Counted::Estimated, tokens.saturating_sub(others)),
-                false => (Counted::Reported, tokens),
+        if let Some((tokens, estimated)) = took.of_the_last() {
+            let counted = match estimated {
+                true => Counted::Estimated,
+                false => Counted::Reported,
             };
             self.tokens
                 .of(TokenKind::Completion, counted)

@@ -10,8 +10,10 @@ use super::attempts::Trail;
 use super::context::Reached;
 use super::incoming::Handover;
 use super::plane::{Entry, LiveRoute};
+use super::took::{Took, counted};
+use crate::config::Trouble;
 use crate::delivery::Socket;
-use crate::dialect::{Ending, Usage};
+use crate::dialect::Ending;
 use crate::edge::trace::TraceId;
 use crate::metrics::{Metrics, Name, RequestLabels, status_class};
 use crate::upstream::Turn;
@@ -70,11 +72,10 @@ pub struct Record {
     pub trail: Trail,
     /// Who has answered, where that is another's to say.
     pub(super) answerer: Option<Arc<Answerer>>,
-    /// What its answer took, as far as its dialect tells.
-    pub(super) usage: Usage,
-    /// Tokens of the answer from backends that did not end it: all of them, and those that the last one does not
-    /// count.
-    handed_over: (u64, u64),
+    /// What its answer took.
+    pub(super) took: Took,
+    /// What is wrong with the answer, where it is an error.
+    trouble: Option<Trouble>,
     /// When the attempt began whose answer this is.
     attempted: tokio::time::Instant,
     /// Its place at the endpoint, which is judged by how it ends.
@@ -143,11 +144,11 @@ impl Record {
             entry: None,
             endpoint: None,
             trail: Trail::default(),
+            trouble: None,
             attempted: tokio::time::Instant::now(),
             turn: None,
             answerer: None,
-            usage: Usage::default(),
-            handed_over: (0, 0),
+            took: Took::default(),
             model: None,
             stream: None,
             principal: None,
@@ -172,6 +173,7 @@ impl Record {
         self.enter(route, reached.entry);
         self.endpoint = Some(reached.asked.endpoint.name.clone());
         self.attempted = reached.began;
+        self.trouble = reached.trouble;
         // An answer that is continued judges each of its backends by itself.
         if reached.question.is_none() {
             self.turn = reached.turn.take();
@@ -187,16 +189,14 @@ impl Record {
         }
     }
 
-    /// Another backend goes on with the answer.
+    /// The answer was cut, and another backend goes on with it, or none.
     pub(super) fn hand_over(&mut self, handover: Handover) {
-        self.trail.note(&handover.from, handover.word);
-        self.handed_over.0 += handover.delivered;
-        if handover.is_prefilled {
-            self.handed_over.1 += handover.delivered;
-        }
-        self.endpoint = Some(handover.endpoint);
+        self.trail.join(handover.trail);
+        let Some(next) = handover.to else { return };
+        self.took.hand_over(&next);
+        self.endpoint = Some(next.endpoint);
         if let Some((_, entry)) = &mut self.entry {
-            *entry = handover.entry;
+            *entry = next.entry;
         }
     }
 
@@ -278,20 +278,26 @@ impl Record {
         self.count_tokens();
     }
 
-    /// Tokens that went to the caller, and whether their number is an estimate.
-    pub(super) fn completion_tokens(&self) -> Option<(u64, bool)> {
-        let (tokens, estimated) = self.usage.delivered()?;
-        let (_, uncounted) = self.handed_over;
-        // An estimate is of all that went by, whoever sent it.
-        Some(match estimated {
-            true => (tokens, true),
-            false => (tokens + uncounted, uncounted > 0),
-        })
-    }
-
     fn count_tokens(&self) {
         let Some(entry) = self.entry() else { return };
-        entry.count_tokens(&self.usage, self.handed_over.0);
+        entry.count_tokens(&self.took);
+    }
+
+    /// What became of the last attempt, in a word.
+    fn last_word(&self) -> &'static str {
+        match (self.trouble, self.outcome) {
+            (Some(trouble), _) => trouble.word(),
+            (None, Outcome::Ended(Ending::Truncated)) => "cut",
+            (None, Outcome::Ended(Ending::Failed)) => Trouble::Failed.word(),
+            (None, _) => "answered",
+        }
+    }
+
+    /// The request was given up at entry `index`.
+    pub fn came_to(&mut self, index: Option<usize>) {
+        if let (Some((_, entry)), Some(index)) = (&mut self.entry, index) {
+            *entry = index;
+        }
     }
 
     /// The upstream that is asked, or has answered.
@@ -302,7 +308,8 @@ impl Record {
     /// What was tried, where that was more than one attempt.
     pub(super) fn attempts(&self) -> Option<String> {
         let answered = self.endpoint.as_ref().and_then(|_| self.upstream());
-        self.trail.told(answered)
+        self.trail
+            .told(answered.map(|upstream| (upstream, self.last_word())))
     }
 
     fn learn_answerer(&mut self) {
@@ -331,6 +338,7 @@ impl Record {
     fn log(&self) {
         // To the microsecond.
         let millis = |time: Duration| time.as_micros() as f64 / 1000.0;
+        let completion = self.took.completion();
         let refusal = match self.outcome {
             Outcome::Refused(code) => Some(code),
             _ => None,
@@ -355,11 +363,11 @@ impl Record {
             events = self.events,
             bytes = self.bytes,
             heartbeats = self.heartbeats,
-            prompt_tokens = self.usage.prompt,
-            completion_tokens = self.completion_tokens().map(|(tokens, _)| tokens),
-            cached_tokens = self.usage.cached,
-            reasoning_tokens = self.usage.reasoning,
-            tokens = self.completion_tokens().map(|(_, estimated)| counted(estimated)),
+            prompt_tokens = self.took.usage.prompt,
+            completion_tokens = completion.map(|(tokens, _)| tokens),
+            cached_tokens = self.took.usage.cached,
+            reasoning_tokens = self.took.usage.reasoning,
+            tokens = completion.map(|(_, estimated)| counted(estimated)),
             first_byte_ms = self.first_byte.map(millis),
             first_event_ms = self.first_event.map(millis),
             total_ms = millis(self.started.elapsed()),
@@ -367,14 +375,6 @@ impl Record {
             trace_id = self.trace_id.as_ref().map(TraceId::as_str),
             "request",
         );
-    }
-}
-
-/// How a number of tokens is known, in a word.
-pub(super) fn counted(estimated: bool) -> &'static str {
-    match estimated {
-        true => "estimated",
-        false => "reported",
     }
 }
 

@@ -24,6 +24,8 @@ pub struct Refusal {
     pub transient: bool,
     /// What was tried before.
     pub trail: Trail,
+    /// The entry of the route's chain that was asked last.
+    pub entry: Option<usize>,
 }
 
 impl Refusal {
@@ -37,6 +39,7 @@ impl Refusal {
             header: None,
             transient: false,
             trail: Trail::default(),
+            entry: None,
         }
     }
 
@@ -199,14 +202,6 @@ impl Refusal {
 }
 
 impl Refusal {
-    /// An upstream all of whose endpoints are left out.
-    pub(super) fn all_left_out(upstream: &str) -> Self {
-        let message = format!(
-            "every endpoint of the upstream `{upstream}` is left out for now, since its answers failed"
-        );
-        Self::new(StatusCode::SERVICE_UNAVAILABLE, "upstream_ejected", message).transient()
-    }
-
     /// An upstream that gave no answer. The caller is told its name and the kind of failure; the
     /// endpoint's address and the system's words are the operator's.
     pub(super) fn upstream(fault: &UpstreamFault, upstream: &str) -> Self {

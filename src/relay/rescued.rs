@@ -5,25 +5,25 @@
 //! where it takes that, else from the start, and then what it repeats is compared and left out. What cannot be
 //! continued (a tool call, a structured answer, another text) ends as any cut answer does.
 
+mod rest;
+
 use std::collections::VecDeque;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::{BufMut, Bytes, BytesMut};
-use http::StatusCode;
 use serde::de::IgnoredAny;
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use super::attempts::{Question, ask_entry, is_of_endpoint, trouble_within};
+use self::rest::{Rest, ask_for_the_rest};
+use super::attempts::{Question, Trail};
 use super::context::Reached;
-use super::incoming::Handover;
-use super::refusal::Refusal;
-use crate::config::{Dialect, Prefill, Remedy, ResolvedClocks};
+use super::incoming::{Handover, Next};
+use super::took::Took;
+use crate::config::{Dialect, Remedy, ResolvedClocks, Trouble};
 use crate::dialect::{
-    BodyKind, Ending, Marker, Passed, Sequel, Transcript, TransportEnd, Watcher, body_kind, judge,
-    prefilled,
+    BodyKind, Ending, Marker, Passed, Sequel, Transcript, TransportEnd, Watcher, judge,
 };
 use crate::sse::{Block, Frame, Splitter};
 use crate::upstream::{AnswerBody, BodyEnd, Piece, Reason, Turn};
@@ -31,7 +31,7 @@ use crate::upstream::{AnswerBody, BodyEnd, Piece, Reason, Turn};
 /// Most backends that go on with one answer, besides the first.
 const MOST_LEGS: usize = 2;
 /// Largest event of an answer that can be continued, in bytes.
-const LARGEST_EVENT: usize = 1 << 20;
+const LARGEST_EVENT: usize = 8 << 20;
 
 /// An answer that is continued when it is cut.
 pub(super) struct Rescued {
@@ -42,16 +42,23 @@ pub(super) struct Rescued {
     transcript: Transcript,
     /// Backends that went on so far.
     legs: usize,
+    /// The endpoints that were cut, by number.
+    spent: Vec<u64>,
     /// Events to hand out.
     ready: VecDeque<Bytes>,
     end: Option<BodyEnd>,
     handover: Option<Handover>,
+    /// The error that the leg has told, kept back while somebody else is looked for.
+    error: Option<Bytes>,
 }
 
 /// One backend's part.
 struct Leg {
-    body: Box<AnswerBody>,
+    /// None once it is of no more use.
+    body: Option<Box<AnswerBody>>,
     turn: Option<Turn>,
+    /// Its endpoint's number.
+    endpoint: u64,
     entry: usize,
     clocks: ResolvedClocks,
     splitter: Splitter,
@@ -64,15 +71,9 @@ struct Leg {
 enum State {
     Reading,
     /// Somebody is asked to go on; why that was necessary.
-    Asking(Pin<Box<dyn Future<Output = Option<Next>> + Send>>, Reason),
+    Asking(Pin<Box<dyn Future<Output = Rest> + Send>>, Reason),
     Over,
     Broken(Option<Reason>),
-}
-
-/// Who goes on, and whether it was given the beginning.
-struct Next {
-    reached: Reached,
-    prefilled: bool,
 }
 
 /// What an event of a leg came to.
@@ -103,9 +104,11 @@ impl Rescued {
             state: State::Reading,
             transcript: Transcript::new(dialect),
             legs: 0,
+            spent: Vec::new(),
             ready: VecDeque::new(),
             end: None,
             handover: None,
+            error: None,
         }
     }
 
@@ -152,7 +155,11 @@ impl Rescued {
 
     /// Reads on in the leg, until there are events or its end.
     fn poll_leg(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let piece = match self.leg.body.poll_piece(cx) {
+        let Some(body) = &mut self.leg.body else {
+            self.state = State::Over;
+            return Poll::Ready(());
+        };
+        let piece = match body.poll_piece(cx) {
             Poll::Ready(piece) => piece,
             Poll::Pending => {
                 let limit = ready!(self.leg.poll_silence(cx));
@@ -166,7 +173,7 @@ impl Rescued {
             Some(Ok(Piece::Trailers(_))) => {}
             Some(Err(reason)) => self.leg_ended(TransportEnd::Cut, reason),
             None => {
-                let end = match self.leg.body.end() {
+                let end = match body.end() {
                     Some(BodyEnd::Framed) => TransportEnd::Framed,
                     Some(BodyEnd::Closed) => TransportEnd::Closed,
                     None => TransportEnd::Cut,
@@ -216,7 +223,7 @@ impl Rescued {
         let fed = self
             .leg
             .splitter
-            .feed(b"\n\n", &mut |block: Block| last = Some(block));
+            .finish(&mut |block: Block| last = Some(block));
         if let Some(block) = last.filter(is_whole)
             && fed.is_ok()
         {
@@ -233,16 +240,7 @@ impl Rescued {
         self.leg.watcher.feed(frame.as_bytes());
         self.leg.watcher.feed(b"\n");
         if before < Marker::Failed && self.leg.watcher.marker() == Marker::Failed {
-            // An error that is no fault of the endpoint is not held against it.
-            if !is_of_endpoint(&self.leg.watcher) {
-                self.leg.turn = None;
-            }
-            if self.can_go_on() && !self.is_given_up() {
-                return Taken::Spoilt(Reason::NotContinued("it reported an error"));
-            }
-            // Nobody can help: the backend's own words are the most honest ones.
-            self.hand_out(&frame, block.id.as_deref());
-            return Taken::More;
+            return self.failed(&frame, block.id.as_deref());
         }
         if let Some(turn) = &mut self.leg.turn {
             turn.first_event();
@@ -273,6 +271,24 @@ impl Rescued {
         Taken::More
     }
 
+    /// The leg has told an error.
+    fn failed(&mut self, frame: &Frame, id: Option<&str>) -> Taken {
+        let trouble = self.leg.watcher.trouble().unwrap_or(Trouble::Failed);
+        if !trouble.blames_endpoint() {
+            self.leg.turn = None;
+        }
+        // What the route has given up before an answer began, it gives up within one.
+        let remedy = self.question.route.config.failures.of(trouble);
+        let helps = matches!(remedy, Remedy::Again | Remedy::Next);
+        if helps && self.can_go_on() {
+            self.error = Some(event_bytes(frame, None));
+            return Taken::Spoilt(Reason::NotContinued("it reported an error"));
+        }
+        // Nobody can help: the backend's own words are the most honest ones.
+        self.hand_out(frame, id);
+        Taken::More
+    }
+
     /// An event goes to the caller, and is part of what was delivered.
     fn deliver(&mut self, frame: &Frame, id: Option<&str>) {
         self.transcript.take(frame.parts().data.as_bytes());
@@ -280,15 +296,8 @@ impl Rescued {
     }
 
     fn hand_out(&mut self, frame: &Frame, id: Option<&str>) {
-        let mut event = BytesMut::with_capacity(frame.len() + 1);
-        if let Some(id) = id.filter(|_| self.legs == 0) {
-            event.put_slice(b"id: ");
-            event.put_slice(id.as_bytes());
-            event.put_u8(b'\n');
-        }
-        event.put_slice(frame.as_bytes());
-        event.put_u8(b'\n');
-        self.ready.push_back(event.freeze());
+        let id = id.filter(|_| self.legs == 0);
+        self.ready.push_back(event_bytes(frame, id));
     }
 
     fn leg_ended(&mut self, end: TransportEnd, reason: Reason) {
@@ -313,13 +322,6 @@ impl Rescued {
         self.state = State::Over;
     }
 
-    /// Whether the route has the caller given the error that the leg has told, such as that of a filter.
-    fn is_given_up(&self) -> bool {
-        let remedies = &self.question.route.config.failures;
-        trouble_within(&self.leg.watcher)
-            .is_some_and(|trouble| remedies.of(trouble) == Remedy::GiveUp)
-    }
-
     /// Whether somebody else may go on with what was delivered.
     fn can_go_on(&self) -> bool {
         self.legs < MOST_LEGS && self.transcript.is_open()
@@ -328,44 +330,66 @@ impl Rescued {
     /// The leg is of no more use: somebody else goes on, or nobody can.
     fn cut(&mut self, reason: Reason) {
         self.leg.judge(false);
+        // Its backend is to work for nobody while another one is asked.
+        self.leg.body = None;
         if !self.can_go_on() {
             self.give_up(reason);
             return;
         }
-        let text: Arc<str> = self.transcript.text().into();
-        let asking = ask_for_the_rest(self.question.clone(), self.leg.entry, text);
+        self.spent.push(self.leg.endpoint);
+        let cut = rest::Cut {
+            entry: self.leg.entry,
+            spent: self.spent.clone(),
+            text: self.transcript.text().into(),
+        };
+        let asking = ask_for_the_rest(self.question.clone(), cut);
         self.state = State::Asking(Box::pin(asking), reason);
     }
 
+    /// Nobody goes on. Where the backend has told an error, its own words are the most honest ones.
     fn give_up(&mut self, reason: Reason) {
         self.question.route.rescues.failed.inc();
-        self.state = State::Broken(Some(reason));
+        self.state = match self.error.take() {
+            None => State::Broken(Some(reason)),
+            Some(error) => {
+                self.ready.push_back(error);
+                self.end = Some(BodyEnd::Framed);
+                State::Over
+            }
+        };
     }
 
-    fn go_on(&mut self, next: Option<Next>) {
+    fn go_on(&mut self, rest: Rest) {
         let State::Asking(_, reason) = std::mem::replace(&mut self.state, State::Reading) else {
             return;
         };
-        let Some(Next { reached, prefilled }) = next else {
+        let chain = &self.question.route.chain;
+        let mut trail = Trail::default();
+        let word = match reason {
+            Reason::Idle(_) => "stalled",
+            _ if self.error.is_some() => Trouble::Failed.word(),
+            _ => "cut",
+        };
+        trail.note(&chain[self.leg.entry].group.name, word);
+        trail.join(rest.trail);
+        let Some((reached, is_prefilled)) = rest.next else {
+            self.handover = Some(Handover { trail, to: None });
             self.give_up(reason);
             return;
         };
-        let chain = &self.question.route.chain;
         let usage = self.leg.watcher.usage();
-        chain[self.leg.entry].count_tokens(&usage, 0);
-        self.handover = Some(Handover {
-            delivered: usage.delivered().map_or(0, |(tokens, _)| tokens),
-            is_prefilled: prefilled,
-            from: chain[self.leg.entry].group.name.clone(),
-            word: match reason {
-                Reason::Idle(_) => "stalled",
-                _ => "cut",
-            },
+        chain[self.leg.entry].count_tokens(&Took::of(usage));
+        let next = Next {
             entry: reached.entry,
             endpoint: reached.asked.endpoint.name.clone(),
-        });
+            delivered: usage.delivered().map_or(0, |(tokens, _)| tokens),
+            is_prefilled,
+        };
+        let to = Some(next);
+        self.handover = Some(Handover { trail, to });
         self.legs += 1;
-        let sequel = Sequel::after(&self.transcript, prefilled);
+        self.error = None;
+        let sequel = Sequel::after(&self.transcript, is_prefilled);
         self.leg = Leg::new(reached, self.dialect, Some(sequel));
     }
 }
@@ -374,9 +398,10 @@ impl Leg {
     fn new(mut reached: Reached, dialect: Dialect, sequel: Option<Sequel>) -> Self {
         Self {
             turn: reached.turn.take(),
+            endpoint: reached.asked.endpoint.number,
             entry: reached.entry,
             clocks: reached.clocks,
-            body: reached.asked.answer.body,
+            body: Some(reached.asked.answer.body),
             splitter: Splitter::new(LARGEST_EVENT),
             watcher: Watcher::new(dialect, BodyKind::Sse),
             sequel,
@@ -412,45 +437,19 @@ fn is_whole(block: &Block) -> bool {
     data.trim() == "[DONE]" || serde_json::from_str::<IgnoredAny>(&data).is_ok()
 }
 
+/// An event as it goes over the wire.
+fn event_bytes(frame: &Frame, id: Option<&str>) -> Bytes {
+    let mut event = BytesMut::with_capacity(frame.len() + 1);
+    if let Some(id) = id {
+        event.put_slice(b"id: ");
+        event.put_slice(id.as_bytes());
+        event.put_u8(b'\n');
+    }
+    event.put_slice(frame.as_bytes());
+    event.put_u8(b'\n');
+    event.freeze()
+}
+
 fn event_of(name: Option<&str>, data: &[u8]) -> Option<Frame> {
     Frame::new(name, &String::from_utf8_lossy(data), None).ok()
-}
-
-/// Asks the entries behind `entry`, or the same one where there is no other, for the rest of an answer of which
-/// `text` was delivered.
-async fn ask_for_the_rest(question: Question, entry: usize, text: Arc<str>) -> Option<Next> {
-    let targets = &question.route.config.to;
-    let behind = (entry + 1..targets.len()).filter(|&index| !targets[index].larger);
-    let mut candidates: Vec<usize> = behind.collect();
-    if candidates.is_empty() {
-        candidates.push(entry);
-    }
-    for index in candidates {
-        let how = question.route.chain[index].upstream.prefill;
-        let takes = how != Prefill::No
-            && !text.is_empty()
-            && question
-                .body()
-                .is_some_and(|body| prefilled(question.dialect, body, &text, how).is_some());
-        if takes {
-            let begun = question.continued(text.clone());
-            if let Some(reached) = good(ask_entry(begun, index).await) {
-                let prefilled = true;
-                return Some(Next { reached, prefilled });
-            }
-        }
-        if let Some(reached) = good(ask_entry(question.clone(), index).await) {
-            let prefilled = false;
-            return Some(Next { reached, prefilled });
-        }
-    }
-    None
-}
-
-/// The answer, if it is an event stream.
-fn good(outcome: Result<Reached, Refusal>) -> Option<Reached> {
-    let reached = outcome.ok()?;
-    let head = &reached.asked.answer.head;
-    let stream = head.status == StatusCode::OK && body_kind(&head.headers) == BodyKind::Sse;
-    (stream && reached.turn.is_some()).then_some(reached)
 }

@@ -9,6 +9,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::attempts::Trail;
 use super::incoming::Incoming;
+use super::took::Took;
 use crate::config::ResolvedClocks;
 use crate::dialect::Watcher;
 use crate::hub::Stream;
@@ -59,6 +60,8 @@ pub(super) struct Tail {
     pub(super) turn: Option<Turn>,
     /// What was tried for it.
     pub(super) trail: Trail,
+    /// What it took, but for what its watcher tells.
+    pub(super) took: Took,
     /// The entry of the chain, and the endpoint, that went on with it.
     pub(super) answerer: Option<(usize, Arc<str>)>,
 }
@@ -74,6 +77,7 @@ impl Tail {
             events: 0,
             turn: None,
             trail: Trail::default(),
+            took: Took::default(),
             answerer: None,
         }
     }
@@ -98,8 +102,11 @@ impl Tail {
                 },
             };
             if let Some(handover) = body.handover() {
-                self.trail.note(&handover.from, handover.word);
-                self.answerer = Some((handover.entry, handover.endpoint));
+                self.trail.join(handover.trail);
+                if let Some(next) = handover.to {
+                    self.took.hand_over(&next);
+                    self.answerer = Some((next.entry, next.endpoint));
+                }
             }
             match piece {
                 Some(Ok(Piece::Data(data))) => {

@@ -7,7 +7,8 @@ use http::header::TRAILER;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use http_body::Frame;
 
-use super::record::{Record, counted};
+use super::record::Record;
+use super::took::counted;
 use crate::config::{Dialect, TellUsage};
 use crate::dialect::BodyKind;
 
@@ -90,8 +91,8 @@ impl Told {
 
 /// What is known, by the names of the trailers.
 fn figures(record: &Record) -> Vec<(HeaderName, String)> {
-    let usage = &record.usage;
-    let completion = record.completion_tokens();
+    let usage = &record.took.usage;
+    let completion = record.took.completion();
     let number = |number: Option<u64>| number.map(|number| number.to_string());
     let values = [
         number(usage.prompt),

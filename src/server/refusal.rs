@@ -37,6 +37,7 @@ pub(super) fn answer(
     let reason = refusal.detail.as_ref().unwrap_or(&refusal.message);
     record.reason = Some(reason.as_str().into());
     record.trail = refusal.trail.clone();
+    record.came_to(refusal.entry);
     let body = if as_stream {
         reconnect_later(&refusal)
     } else {

@@ -12,7 +12,7 @@ use http::{Method, Request};
 use tokio::time::timeout;
 
 use super::body::{Answer, AnswerBody};
-use super::connect::{HTTP_1, Place, Secure, connect};
+use super::connect::{HTTP_1, Secure, connect};
 use super::endpoint::Endpoint;
 use super::fault::Reason;
 use super::group::Group;
@@ -208,10 +208,7 @@ async fn open(
             .unwrap_or(Err(Reason::ConnectTimeout(limit)))?,
         None => opening.await?,
     };
-    let peer = match endpoint.place {
-        Place::Name { .. } => transport.peer(),
-        Place::Address(_) => None,
-    };
+    let peer = endpoint.place.peer_of(&transport);
     let mut connection = Connection::new(transport);
     connection.peer = peer;
     Ok(connection)

@@ -163,7 +163,10 @@ async fn question(group: Arc<Group>, endpoint: Arc<Endpoint>, check: Check) -> R
         let ask = Ask {
             // It goes with its connection when the answer has ended.
             pool: &Arc::default() as &Arc<Pool>,
-            clocks: &UNLIMITED,
+            clocks: &ResolvedClocks {
+                connect: Some(check.within),
+                ..UNLIMITED
+            },
             resend: false,
             request: &Question { path: &check.path },
         };
@@ -178,7 +181,8 @@ async fn question(group: Arc<Group>, endpoint: Arc<Endpoint>, check: Check) -> R
     asked.unwrap_or(Err(Ill::Late(check.within)))
 }
 
-/// The limit of a check is around all of it.
+/// The limit of a check is around all of it. Its connection has the same one for itself: one by HTTP/2 is opened in a
+/// task that outlives who asked for it.
 const UNLIMITED: ResolvedClocks = ResolvedClocks {
     connect: None,
     first_byte: None,

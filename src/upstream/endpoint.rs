@@ -95,6 +95,11 @@ impl Health {
         self.latency.observe(took, now);
     }
 
+    /// An attempt was let go after this time, before any event.
+    pub(super) fn observe_at_least(&self, waited: Duration, now: Instant) {
+        self.latency.at_least(waited, now);
+    }
+
     /// An attempt failed before any event.
     pub(super) fn observe_miss(&self, now: Instant) {
         self.latency.miss(now);

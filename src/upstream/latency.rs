@@ -32,6 +32,14 @@ impl Latency {
         self.update(now, |_| took);
     }
 
+    /// An attempt was let go after this time without an event, which would have come later. Were that not known, an
+    /// endpoint that never answers would stay the unknown one that is tried first.
+    pub fn at_least(&self, waited: Duration, now: Instant) {
+        if self.estimate(now).is_none_or(|known| known < waited) {
+            self.observe(waited, now);
+        }
+    }
+
     /// An attempt ended without an event. It counts as a slow answer, twice as slow as the average, from one
     /// second to one minute: an endpoint that refuses at once would be the fastest of all otherwise, or
     /// stay the unknown one that is tried first.

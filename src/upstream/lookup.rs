@@ -16,6 +16,7 @@ use tokio::time::{Instant, timeout};
 
 use super::connect::Place;
 use super::fault::Reason;
+use super::transport::Transport;
 
 /// An answer that has grown old is used for so many times longer, while no new one is to be had,
 const HELD_TIMES: u32 = 10;
@@ -270,6 +271,14 @@ impl Shared {
 }
 
 impl Place {
+    /// Where `transport` leads; none where the place cannot come to be another.
+    pub(super) fn peer_of(&self, transport: &Transport) -> Option<SocketAddr> {
+        match self {
+            Self::Address(_) => None,
+            Self::Name { .. } => transport.peer(),
+        }
+    }
+
     /// Whether a connection to `address` that was kept still leads there, as far as is known. Has the name looked up
     /// again, without waiting for it, when its addresses are older than `keep`; must be called in a runtime.
     pub fn leads_to(&self, address: SocketAddr, keep: Duration) -> bool {

@@ -51,10 +51,16 @@ impl Turn {
             let now = Instant::now();
             let health = &self.endpoint.health;
             health.observe_first_event(now - self.began, now);
-            // An endpoint on trial is well once it answers: an answer may last for hours.
-            if let Some(pass) = self.pass {
-                self.pass = Some(health.breaker().answered(pass, now));
-            }
+            self.answered();
+        }
+    }
+
+    /// An answer has begun. An endpoint on trial is well with that: an answer may last for hours, and nobody else would
+    /// be sent meanwhile.
+    pub fn answered(&mut self) {
+        if let Some(pass) = self.pass {
+            let now = Instant::now();
+            self.pass = Some(self.endpoint.health.breaker().answered(pass, now));
         }
     }
 
@@ -77,11 +83,18 @@ impl Turn {
 impl Drop for Turn {
     fn drop(&mut self) {
         self.endpoint.health.leave();
-        let Some(pass) = self.pass else { return };
         let now = Instant::now();
-        if self.verdict == Some(false) && !self.timed {
-            self.endpoint.health.observe_miss(now);
+        // Also where nothing is ever left out: whoever fails at once must not pass for the fastest.
+        match self.verdict {
+            Some(false) if !self.timed => self.endpoint.health.observe_miss(now),
+            // Nobody waited any longer.
+            None if !self.timed => self
+                .endpoint
+                .health
+                .observe_at_least(now.saturating_duration_since(self.began), now),
+            _ => {}
         }
+        let Some(pass) = self.pass else { return };
         let mut breaker = self.endpoint.health.breaker();
         let ended = pass.ended(self.verdict);
         let ejected = breaker.end(ended, &self.rules, now, fastrand::f64());
@@ -91,3 +104,7 @@ impl Drop for Turn {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "turn_tests.rs"]
+mod tests;

@@ -158,7 +158,8 @@ async fn many_interim_answers_are_skipped_up_to_a_bound() {
     assert_eq!(got(few, false).await.0, 200);
 
     let backend = Backend::listen().await;
-    let gateway = gateway(&backend, "clocks = { first_byte = \"5s\" }").await;
+    let route = "retry = false\nclocks = { first_byte = \"1s\" }";
+    let gateway = gateway(&backend, route).await;
     let mut client = gateway.asking(&Ask::get("/x")).await;
     let (mut peer, _) = backend.request().await;
     peer.flood(b"HTTP/1.1 102 Processing\r\n\r\n", Duration::from_secs(1))

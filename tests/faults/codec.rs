@@ -318,7 +318,7 @@ fn answers_that_are_damaged_never_hang_and_never_touch_the_next() {
         // Short for what may wait for bytes that never come, and without limit for what is good.
         let clocks = "clocks = { first_byte = \"100ms\", idle = \"60ms\" }";
         let bad =
-            format!("heartbeat = \"off\"\n[routes.bad]\npath = \"/bad\"\nto = \"model\"\n{clocks}");
+            format!("heartbeat = \"off\"\n[routes.bad]\npath = \"/bad\"\nto = \"model\"\nretry = false\n{clocks}");
         let source = crate::support::toml(&backend.url(), &bad);
         let gateway = Gateway::start(&source).await;
         (backend, gateway)

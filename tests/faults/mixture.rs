@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use tokio::task::JoinSet;
+use tokio::time::sleep;
 
 use self::draw::{Case, Route};
 use self::stage::{GARBAGE, Log, NO_BEGINNINGS};
@@ -26,6 +27,8 @@ const SEED: u64 = 0x5EED;
 const REQUESTS: usize = 10_000;
 /// Callers at once.
 const CALLERS: usize = 64;
+/// Faults of one caller after which it asks no more: where everything hangs, it would take hours.
+const ENOUGH: usize = 2;
 /// How long after its caller has left a request may still be sent to a backend.
 const AFTERWARDS: Duration = Duration::from_secs(5);
 
@@ -50,33 +53,47 @@ struct Run {
     next: AtomicUsize,
 }
 
+/// What is the same for every upstream.
+const UPSTREAM: &str = "retry_budget = { percent = 50, least = 50 }\n\
+    eject = { after = 12, percent = 90, pause = \"40ms\", longest = \"200ms\" }\n\
+    clocks = { connect = \"2s\", first_byte = \"250ms\", first_event = \"300ms\", idle = \"300ms\" }\n";
+/// What is the same for every route.
+const RULES: &str = "dialect = \"openai-chat\"\nrescue = true\nusage = \"comment\"\n\
+    retry = { times = 2, pause = \"10ms\", longest = \"60ms\" }\n";
+
 fn toml(backends: &[Backend]) -> String {
-    let mut toml =
-        "[server]\nlisten = \"127.0.0.1:0\"\n[admin]\nlisten = \"127.0.0.1:0\"\n".to_owned();
-    for (name, (backend, prefill)) in
-        ["a", "b", "c"]
-            .iter()
-            .zip(backends.iter().zip(["no", "assistant", "continue"]))
-    {
-        toml += &format!(
-            "[upstreams.{name}]\nurl = \"{}\"\nprefill = \"{prefill}\"\n\
-             retry_budget = {{ percent = 50, least = 50 }}\n\
-             eject = {{ after = 8, percent = 80, pause = \"40ms\", longest = \"200ms\" }}\n\
-             clocks = {{ connect = \"2s\", first_byte = \"250ms\", first_event = \"300ms\", idle = \"300ms\" }}\n",
-            backend.url()
-        );
+    let mut toml = "[server]\nlisten = \"127.0.0.1:0\"\nworkers = 2\n\
+                    [admin]\nlisten = \"127.0.0.1:0\"\n"
+        .to_owned();
+    let urls: Vec<_> = backends.iter().map(Backend::url).collect();
+    let upstreams = [("a", "no"), ("b", "assistant"), ("c", "continue")];
+    for ((name, prefill), url) in upstreams.iter().zip(&urls) {
+        toml +=
+            &format!("[upstreams.{name}]\nurl = \"{url}\"\nprefill = \"{prefill}\"\n{UPSTREAM}");
     }
-    let rules = "dialect = \"openai-chat\"\nrescue = true\n\
-                 retry = { times = 2, pause = \"10ms\", longest = \"60ms\" }\n";
-    let all = "[\"a\", \"b\", \"c\"]";
     toml += &format!(
-        "[routes.hedged]\npath = \"/hedged\"\nto = {all}\nhedge = \"80ms\"\nhedge_percent = 30\n{rules}"
+        "[upstreams.all]\nendpoints = {urls:?}\nbalance = \"least-in-flight\"\n{UPSTREAM}"
     );
-    toml +=
-        &format!("[routes.early]\npath = \"/early\"\nto = {all}\nearly_head = \"50ms\"\n{rules}");
-    toml + &format!(
-        "[routes.larger]\npath = \"/larger\"\nto = [\"a\", \"b\", {{ upstream = \"c\", larger = true }}]\n{rules}"
-    )
+    let all = "to = [\"a\", \"b\", \"c\"]";
+    for (name, keys) in [
+        (
+            "hedged",
+            format!("{all}\nhedge = \"80ms\"\nhedge_percent = 30"),
+        ),
+        ("early", format!("{all}\nearly_head = \"50ms\"")),
+        (
+            "kept",
+            format!("{all}\nresume = {{ on_leave = \"cancel\", keep = \"1s\" }}"),
+        ),
+        (
+            "larger",
+            "to = [\"a\", \"b\", { upstream = \"c\", larger = true }]".to_owned(),
+        ),
+        ("group", "to = \"all\"".to_owned()),
+    ] {
+        toml += &format!("[routes.{name}]\npath = \"/{name}\"\n{keys}\n{RULES}");
+    }
+    toml
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -130,7 +147,7 @@ async fn call(run: Arc<Run>) -> (Vec<Outcome>, Vec<String>) {
     let (mut outcomes, mut faults) = (Vec::new(), Vec::new());
     loop {
         let id = run.next.fetch_add(1, Ordering::Relaxed);
-        if id >= run.requests {
+        if id >= run.requests || faults.len() >= ENOUGH {
             return (outcomes, faults);
         }
         let case = Case::draw(run.seed, id);
@@ -151,6 +168,8 @@ async fn ask(run: Arc<Run>, case: Case) -> Result<Outcome, String> {
         Route::Hedged => "/hedged",
         Route::Early => "/early",
         Route::Larger => "/larger",
+        Route::Kept => "/kept",
+        Route::Group => "/group",
     };
     let body =
         "{\"model\":\"m\",\"stream\":true,\"messages\":[{\"role\":\"user\",\"content\":\"Hi\"}]}";
@@ -162,12 +181,12 @@ async fn ask(run: Arc<Run>, case: Case) -> Result<Outcome, String> {
     // Not before it is known to have come: what was never read is not counted.
     let asked = || (run.log.asked(case.id) != [0; draw::BACKENDS]).then_some(());
     until("a backend to be asked", asked).await;
-    tokio::time::sleep(leaves).await;
+    sleep(leaves).await;
     let left = client.leave();
     within("the backends to be left", async {
         // Quiet is what stays so: an attempt may be on its way.
         while run.log.is_open(case.id) || left.elapsed() < Duration::from_millis(300) {
-            tokio::time::sleep(Duration::from_millis(5)).await;
+            sleep(Duration::from_millis(5)).await;
         }
     })
     .await;
@@ -226,9 +245,11 @@ impl Told {
         let lines: Vec<_> = lines.collect();
         let data = match lines[..] {
             [] => return Ok(()),
-            [line] => line.strip_prefix("data: ").ok_or("no data")?,
-            _ => return Err("more than one line"),
+            [line] => line,
+            [id, line] if case.route == Route::Kept && id.starts_with("id:") => line,
+            _ => return Err("more than its data"),
         };
+        let data = data.strip_prefix("data: ").ok_or("no data")?;
         if self.is_error || self.is_done {
             return Err("something behind the end");
         }
@@ -293,7 +314,7 @@ impl Run {
             let report = self.gateway.ask_admin("/upstreams").await.json();
             let busy = in_flight(&report);
             let counted = self.counted().await;
-            if busy == [0; draw::BACKENDS] && counted == self.requests as f64 {
+            if busy.iter().all(|count| *count == 0) && counted == self.requests as f64 {
                 break;
             }
             let seed = self.seed;
@@ -301,7 +322,7 @@ impl Run {
                 began.elapsed() < Duration::from_secs(10),
                 "seed {seed}: {busy:?} in flight, {counted} counted"
             );
-            tokio::time::sleep(Duration::from_millis(20)).await;
+            sleep(Duration::from_millis(20)).await;
         }
         assert_eq!(self.gateway.metric("requests_in_flight").await, 0.0);
     }

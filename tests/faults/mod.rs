@@ -11,3 +11,4 @@ mod panics;
 mod pool;
 mod rescued;
 mod stalled;
+mod waiting;

@@ -44,8 +44,8 @@ fn told(answer: &str) -> (String, bool) {
     (chunks.iter().filter_map(text).collect(), is_error)
 }
 
-/// A gateway that asks each of `backends` in turn, and puts one out that fails once.
-async fn chain(backends: &[&Backend]) -> Gateway {
+/// Asks each of `backends` in turn, and puts one out that fails once.
+fn toml(backends: &[&Backend]) -> String {
     let mut toml =
         "[server]\nlisten = \"127.0.0.1:0\"\n[admin]\nlisten = \"127.0.0.1:0\"\n".to_owned();
     for (number, backend) in backends.iter().enumerate() {
@@ -58,10 +58,12 @@ async fn chain(backends: &[&Backend]) -> Gateway {
         .map(|number| format!("u{number}"))
         .collect();
     let rules = "dialect = \"openai-chat\"\nrescue = true\nretry = false\n";
-    Gateway::start(&format!(
-        "{toml}[routes.all]\npath = \"/*\"\nto = {names:?}\n{rules}"
-    ))
-    .await
+    format!("{toml}[routes.all]\npath = \"/*\"\nto = {names:?}\n{rules}")
+}
+
+/// A gateway with this configuration.
+async fn chain(backends: &[&Backend]) -> Gateway {
+    Gateway::start(&toml(backends)).await
 }
 
 /// What is thought of the endpoint of upstream `number`.
@@ -100,6 +102,22 @@ async fn an_error_that_the_second_backend_reports_is_rescued_too() {
     assert_eq!(told(&answer.text()), (TOKENS.concat(), false));
     assert!(answer.ended.is_clean() && answer.text().ends_with(DONE));
     assert_eq!(standing(&gateway, 1).await["standing"], "out");
+}
+
+#[tokio::test]
+async fn who_is_busy_is_not_asked_for_the_whole_too() {
+    for status in [429, 503, 529] {
+        let first = saying(chunked(&begun(1))).await;
+        let busy =
+            Backend::answering(wire::json(status, "{\"error\":{\"message\":\"busy\"}}")).await;
+        let third = saying([chunked(&whole()), wire::LAST.to_vec()].concat()).await;
+        let toml = toml(&[&first, &busy, &third])
+            .replace("[upstreams.u1]", "[upstreams.u1]\nprefill = \"assistant\"");
+        let gateway = Gateway::start(&toml).await;
+        let answer = gateway.fetch(&CHAT.ask()).await;
+        assert_eq!(told(&answer.text()), (TOKENS.concat(), false));
+        assert_eq!(busy.requests().len(), 1, "{status}");
+    }
 }
 
 #[tokio::test]

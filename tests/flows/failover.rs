@@ -2,7 +2,7 @@
 
 use deltaway::config::Trouble;
 
-use crate::support::api::{CHAT, MESSAGES};
+use crate::support::api::{CHAT, GEMINI, MESSAGES, OLLAMA, RESPONSES, TEXT};
 use crate::support::backend::Refusing;
 use crate::support::script::{
     Line, begun, chain, chat_of, coded, error, errors, role_of, stop_of, stream, text_of, told,
@@ -146,12 +146,26 @@ async fn who_gives_up_gets_the_backends_own_words() {
 async fn an_error_as_the_first_event_is_a_failure_like_any_other() {
     let told_first = "data: {\"error\":{\"message\":\"busy\",\"code\":503}}\n\n";
     let overloaded = "event: error\ndata: {\"type\":\"error\",\"error\":{\"type\":\"overloaded_error\",\"message\":\"Overloaded\"}}\n\n";
+    let unavailable = "data: {\"error\":{\"code\":503,\"message\":\"overloaded\",\"status\":\"UNAVAILABLE\"}}\r\n\r\n";
+    let failed = "event: error\ndata: {\"type\":\"error\",\"code\":\"server_error\",\"message\":\"failed\",\"sequence_number\":0}\n\n";
     for (api, failure, whole) in [
         (CHAT, told_first, CHAT.whole()),
+        (TEXT, told_first, TEXT.whole()),
         (MESSAGES, overloaded, MESSAGES.whole()),
+        (RESPONSES, failed, RESPONSES.whole()),
+        (GEMINI, unavailable, GEMINI.whole()),
+        (
+            OLLAMA,
+            "{\"error\":\"llama runner died\"}\n",
+            OLLAMA.whole(),
+        ),
     ] {
-        let first = Script::saying(stream(failure)).await;
-        let second = Script::saying(stream(&whole)).await;
+        let answering = |events: &str| {
+            let head = api.head("Connection: close\r\nTransfer-Encoding: chunked");
+            [head, wire::chunk(events), wire::LAST.to_vec()].concat()
+        };
+        let first = Script::saying(answering(failure)).await;
+        let second = Script::saying(answering(&whole)).await;
         let gateway = Gateway::start(&chain(
             &[(&[first.backend.url()], ""), (&[second.backend.url()], "")],
             "retry = { times = 1, pause = \"1ms\" }",

@@ -149,15 +149,14 @@ async fn when_both_fail_a_backends_own_words_are_better_than_ours() {
     assert_eq!(answer.status(), 503, "{}", answer.text());
     assert_eq!(answer.json()["error"]["message"], "in my own words");
 
-    let second = Script::of([Line::Close(Vec::new())]).await;
-    let gateway = before(first.url(), second.backend.url(), ALL).await;
+    let second = Backend::listen().await;
+    let gateway = before(first.url(), second.url(), ALL).await;
     let mut client = gateway.asking(&CHAT.ask()).await;
     let (mut slow, _) = first.request().await;
-    until("the second to be asked", || {
-        (second.count() == 1).then_some(())
-    })
-    .await;
+    let (other, _) = second.request().await;
     slow.send(error(503, "in my own words", &[])).await;
+    assert!(slow.is_quiet_for(Duration::from_millis(30)).await);
+    other.close();
     let answer = client.answer().await;
     assert_eq!(answer.status(), 503, "{}", answer.text());
 }
@@ -186,7 +185,8 @@ async fn the_entry_beside_the_one_that_is_asked_is_the_next_behind_it() {
             (&[second.backend.url()], ""),
             (&[third.backend.url()], ""),
         ],
-        ALL,
+        // So late that the first has failed long before.
+        "hedge = \"1s\"\nhedge_percent = 100\nretry = false",
     ))
     .await;
     let answer = gateway.fetch(&CHAT.ask()).await;

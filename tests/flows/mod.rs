@@ -1,5 +1,6 @@
 //! What users do, one file a subject: each test is named by what somebody needs.
 
+mod balances;
 mod binary;
 mod callers;
 mod chains;
@@ -8,11 +9,13 @@ mod connections;
 mod crates;
 mod cuts;
 mod demo;
+mod ejection;
 mod failover;
 mod feed_sources;
 mod feeds;
 mod fields;
 mod generations;
+mod handovers;
 mod heartbeat;
 mod hedging;
 mod http2_upstreams;
@@ -22,6 +25,7 @@ mod refusals;
 mod rescues;
 mod resumed;
 mod retries;
+mod rolling;
 mod routing;
 mod streams;
 mod tokens;

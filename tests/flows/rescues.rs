@@ -32,8 +32,13 @@ const WAYS: [Way; 5] = [
     Way::Error,
 ];
 
-/// The first upstream's: short, and it is silent only where the test says so.
-const IDLE: &str = "clocks = { idle = \"300ms\" }";
+/// The first upstream's clock: short where it is to run out.
+fn idle(way: Way) -> &'static str {
+    match way {
+        Way::Silence => "clocks = { idle = \"150ms\" }",
+        _ => "",
+    }
+}
 
 /// Ends the answer of `peer` in this way; what is left of it.
 async fn cut(mut peer: Peer, way: Way) -> Option<Peer> {
@@ -55,9 +60,12 @@ async fn cut(mut peer: Peer, way: Way) -> Option<Peer> {
 }
 
 /// A gateway before `first`, which the test drives, and `second`.
-async fn before(first: &Backend, second: &Script, keys: &str, route: &str) -> Gateway {
+async fn before(first: &Backend, second: &Script, keys: (Way, &str), route: &str) -> Gateway {
     Gateway::start(&chain(
-        &[(&[first.url()], IDLE), (&[second.backend.url()], keys)],
+        &[
+            (&[first.url()], idle(keys.0)),
+            (&[second.backend.url()], keys.1),
+        ],
         &format!("rescue = true\nretry = false\n{route}"),
     ))
     .await
@@ -65,10 +73,14 @@ async fn before(first: &Backend, second: &Script, keys: &str, route: &str) -> Ga
 
 /// Asks, and reads the answer that `first` begins up to its last text.
 async fn begin(gateway: &Gateway, first: &Backend, texts: &[&str]) -> (Client, Peer, Vec<u8>) {
+    let said: String = texts.iter().map(|text| text_of("a", "m", text)).collect();
+    begin_with(gateway, first, role_of("a", "m") + &said).await
+}
+
+/// Asks, and reads the beginning that `first` sends at once.
+async fn begin_with(gateway: &Gateway, first: &Backend, said: String) -> (Client, Peer, Vec<u8>) {
     let mut client = gateway.asking(&CHAT.ask()).await;
     let (mut peer, _) = first.request().await;
-    let said: String = texts.iter().map(|text| text_of("a", "m", text)).collect();
-    let said = role_of("a", "m") + &said;
     peer.send(begun(&said)).await;
     assert_eq!(client.head().await.status(), 200);
     client.reads(&said).await;
@@ -100,7 +112,7 @@ async fn an_answer_begun_anew_is_told_once_however_it_was_cut() {
         let first = Backend::listen().await;
         let again = chat_of("b", &["He", "llo w", "orld", "!"]);
         let second = Script::saying(stream(&again)).await;
-        let gateway = before(&first, &second, "", "").await;
+        let gateway = before(&first, &second, (way, ""), "").await;
         let (mut client, peer, read) = begin(&gateway, &first, &["Hel", "lo wo"]).await;
         let silent = cut(peer, way).await;
         let body = rest_of(&mut client, read).await;
@@ -119,7 +131,7 @@ async fn a_beginning_is_continued_however_it_was_cut() {
     for way in WAYS {
         let first = Backend::listen().await;
         let second = Script::saying(stream(&chat_of("b", &["rl", "d!"]))).await;
-        let gateway = before(&first, &second, "prefill = \"assistant\"", "").await;
+        let gateway = before(&first, &second, (way, "prefill = \"assistant\""), "").await;
         let (mut client, peer, read) = begin(&gateway, &first, &["Hel", "lo wo"]).await;
         let _silent = cut(peer, way).await;
         let body = rest_of(&mut client, read).await;
@@ -141,7 +153,7 @@ async fn white_space_at_the_cut_comes_once() {
     for again in [&["world"][..], &[" world"], &[" ", "world"]] {
         let first = Backend::listen().await;
         let second = Script::saying(stream(&chat_of("b", again))).await;
-        let gateway = before(&first, &second, "prefill = \"assistant\"", "").await;
+        let gateway = before(&first, &second, (Way::Reset, "prefill = \"assistant\""), "").await;
         let (mut client, peer, read) = begin(&gateway, &first, &["Hello", " "]).await;
         peer.reset();
         let body = rest_of(&mut client, read).await;
@@ -159,7 +171,7 @@ async fn who_refuses_a_beginning_is_asked_from_the_start() {
         Line::Say(stream(&chat_of("b", &["Hello world"]))),
     ])
     .await;
-    let gateway = before(&first, &second, "prefill = \"assistant\"", "").await;
+    let gateway = before(&first, &second, (Way::Reset, "prefill = \"assistant\""), "").await;
     let (mut client, peer, read) = begin(&gateway, &first, &["Hel"]).await;
     peer.reset();
     let body = rest_of(&mut client, read).await;
@@ -182,7 +194,7 @@ async fn another_answer_is_not_sewn_to_the_first() {
     ] {
         let first = Backend::listen().await;
         let second = Script::saying(stream(&again)).await;
-        let gateway = before(&first, &second, "", "").await;
+        let gateway = before(&first, &second, (Way::Reset, ""), "").await;
         let (mut client, peer, read) = begin(&gateway, &first, &["Hel"]).await;
         peer.reset();
         let body = rest_of(&mut client, read).await;
@@ -198,11 +210,9 @@ async fn nothing_is_rescued_within_a_tool_call() {
     for way in WAYS {
         let first = Backend::listen().await;
         let second = Script::saying(stream(&CHAT.whole())).await;
-        let gateway = before(&first, &second, "", "").await;
-        let (mut client, mut peer, mut read) = begin(&gateway, &first, &["Hel"]).await;
-        peer.chunk(call).await;
-        client.reads(call).await;
-        read.extend_from_slice(call.as_bytes());
+        let gateway = before(&first, &second, (way, ""), "").await;
+        let said = role_of("a", "m") + &text_of("a", "m", "Hel") + call;
+        let (mut client, peer, read) = begin_with(&gateway, &first, said).await;
         let _silent = cut(peer, way).await;
         let body = rest_of(&mut client, read).await;
         assert_eq!(told(&body), ("Hel".to_owned(), false), "{way:?}");
@@ -220,7 +230,7 @@ async fn nothing_is_rescued_within_a_tool_call() {
 async fn nothing_is_rescued_that_has_a_promised_form() {
     let first = Backend::listen().await;
     let second = Script::saying(stream(&CHAT.whole())).await;
-    let gateway = before(&first, &second, "", "").await;
+    let gateway = before(&first, &second, (Way::Reset, ""), "").await;
     for more in [
         "\"response_format\":{\"type\":\"json_object\"}",
         "\"n\":2",
@@ -250,7 +260,7 @@ async fn nothing_is_rescued_that_has_a_promised_form() {
 async fn without_the_key_a_cut_is_a_cut() {
     let first = Backend::listen().await;
     let second = Script::saying(stream(&CHAT.whole())).await;
-    let gateway = before(&first, &second, "", "").await;
+    let gateway = before(&first, &second, (Way::Reset, ""), "").await;
     let plain = Gateway::start(&chain(
         &[(&[first.url()], ""), (&[second.backend.url()], "")],
         "",
@@ -317,7 +327,7 @@ async fn an_answer_that_is_cut_for_ever_ends_with_an_error() {
         &(role_of("b", "m") + &text_of("b", "m", "Hello")),
     ))])
     .await;
-    let gateway = before(&first, &second, "", "").await;
+    let gateway = before(&first, &second, (Way::Reset, ""), "").await;
     let (mut client, peer, read) = begin(&gateway, &first, &["Hel"]).await;
     peer.reset();
     let body = rest_of(&mut client, read).await;
@@ -332,7 +342,7 @@ async fn an_event_that_was_cut_is_not_part_of_the_answer() {
     for framing in ["Transfer-Encoding: chunked", "X-Framing: none"] {
         let first = Backend::listen().await;
         let second = Script::saying(stream(&chat_of("b", &["Hello", " world"]))).await;
-        let gateway = before(&first, &second, "", "").await;
+        let gateway = before(&first, &second, (Way::Reset, ""), "").await;
         let mut client = gateway.asking(&CHAT.ask()).await;
         let (mut peer, _) = first.request().await;
         let said = role_of("a", "m") + &text_of("a", "m", "Hel");
@@ -362,7 +372,7 @@ async fn an_event_that_was_cut_is_not_part_of_the_answer() {
 async fn a_last_event_without_its_blank_line_counts() {
     let first = Backend::listen().await;
     let second = Script::saying(stream(&CHAT.whole())).await;
-    let gateway = before(&first, &second, "", "").await;
+    let gateway = before(&first, &second, (Way::Reset, ""), "").await;
     let (mut client, mut peer, read) = begin(&gateway, &first, &["Hello"]).await;
     peer.chunk(stop_of("a", "m").trim_end()).await;
     peer.send(wire::LAST).await;
@@ -376,7 +386,7 @@ async fn a_kept_answer_has_the_whole_text_once_for_all_who_read_it() {
     for way in WAYS {
         let first = Backend::listen().await;
         let second = Script::saying(stream(&chat_of("b", &["Hello", " world"]))).await;
-        let gateway = before(&first, &second, "", "resume = true").await;
+        let gateway = before(&first, &second, (way, ""), "resume = true").await;
         let client = gateway.asking(&CHAT.ask()).await;
         let (mut peer, _) = first.request().await;
         peer.send(begun(&(role_of("a", "m") + &text_of("a", "m", "Hel"))))

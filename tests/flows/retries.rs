@@ -245,10 +245,24 @@ async fn what_may_be_repeated_is_when_a_connection_closes() {
         assert_eq!(script.count(), 2, "{method}");
         assert_eq!(script.bodies(), ["data"; 2]);
     }
-    let script = at_first(error(503, "busy", &[])).await;
-    let gateway = before(&script, "", "retry = { pause = \"1ms\" }").await;
-    assert_eq!(gateway.fetch(&Ask::get("/item/1")).await.status(), 200);
-    assert_eq!(script.count(), 2);
+}
+
+#[tokio::test]
+async fn an_ordinary_answer_is_what_its_endpoint_says() {
+    let bad = at_first(error(503, "busy", &[])).await;
+    let gateway = before(&bad, "", "retry = { pause = \"1ms\" }").await;
+    assert_eq!(gateway.fetch(&Ask::get("/item/1")).await.status(), 503);
+    assert_eq!(bad.count(), 1, "nobody knows that it passes");
+
+    let bad = Script::failing(503).await;
+    let good = Script::saying(wire::json(200, "{}")).await;
+    let urls = [bad.backend.url(), good.backend.url()];
+    let gateway = Gateway::start(&chain(&[(&urls, "")], "")).await;
+    for asked in 1..=4 {
+        assert_eq!(gateway.fetch(&Ask::get("/item/1")).await.status(), 200);
+        assert_eq!(good.count(), asked, "another endpoint may know better");
+    }
+    assert_eq!(bad.count(), 2);
 }
 
 /// A chat whose body has this many bytes of text in it.
@@ -314,8 +328,9 @@ async fn a_long_request_that_is_kept_arrives_whole_each_time() {
 async fn another_endpoint_is_asked_rather_than_the_one_that_failed() {
     let bad = Script::failing(503).await;
     let good = Script::saying(wire::json(200, "{}")).await;
+    let keys = "eject = false\nretry_budget = { percent = 100, least = 100 }";
     let gateway = Gateway::start(&chain(
-        &[(&[bad.backend.url(), good.backend.url()], "eject = false")],
+        &[(&[bad.backend.url(), good.backend.url()], keys)],
         "retry = { times = 1, pause = \"4s\" }",
     ))
     .await;

@@ -230,11 +230,16 @@ async fn r47_the_same_path_on_another_host_is_another_url() {
             let (mut peer, request) = backend.request().await;
             let host = request.head.get("x-forwarded-host").expect("a host");
             peer.send(wire::event_stream()).await;
-            peer.chunk(format!("data: of {host}\n\n")).await;
-            peers.push(peer);
+            peers.push((peer, format!("data: of {host}\n\n")));
+        }
+        // Who came to a feed after its event would never see one.
+        for client in &mut clients {
+            assert_eq!(client.head().await.status(), 200);
+        }
+        for (peer, event) in &mut peers {
+            peer.chunk(event).await;
         }
         for (client, host) in clients.iter_mut().zip(["a", "b", "a"]) {
-            assert_eq!(client.head().await.status(), 200);
             let expected = format!("data: of {host}.example\n\n");
             let mut seen = Vec::new();
             while wire::find(&seen, b"data").is_none() {

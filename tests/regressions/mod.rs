@@ -10,6 +10,7 @@
 
 mod attempts;
 mod clocks;
+mod failing;
 mod hub;
 mod process;
 mod requests;

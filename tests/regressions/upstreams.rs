@@ -184,7 +184,7 @@ async fn r26_addresses_of_backends_are_for_the_log_only() {
     .await;
     let odd = Backend::answering(&b"SMTP 220 hello\r\n\r\n"[..]).await;
     let switching = Backend::answering(wire::head("HTTP/1.1 101 On", &["Upgrade: h2c"])).await;
-    let clocks = "clocks = { connect = \"200ms\", first_byte = \"400ms\" }";
+    let clocks = "retry = false\nclocks = { connect = \"200ms\", first_byte = \"400ms\" }";
     for (address, status) in [
         (refusing.address, 502),
         (unreachable.address, 504),
@@ -212,7 +212,8 @@ async fn r26_addresses_of_backends_are_for_the_log_only() {
 #[tokio::test]
 async fn r26_nor_are_they_told_behind_an_early_head() {
     let unreachable = Unreachable::new().await;
-    let keys = "early_head = \"1ms\"\nheartbeat = \"off\"\nclocks = { connect = \"400ms\" }";
+    let keys = "early_head = \"1ms\"\nheartbeat = \"off\"\nretry = false\n\
+                clocks = { connect = \"400ms\" }";
     let url = format!("http://{}", unreachable.address);
     let served = Served::start(&routes(&url, keys), &[]).await;
     let answer = Client::fetch(served.address, &CHAT.ask()).await;

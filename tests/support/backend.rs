@@ -177,6 +177,11 @@ impl Peer {
         }
     }
 
+    /// A connection that the test itself accepted.
+    pub fn over(stream: TcpStream) -> Self {
+        Self::new(stream, 0, Arc::default())
+    }
+
     /// Reads a whole request; none when the gateway closed instead.
     pub async fn request(&mut self) -> Option<Request> {
         let head = self.head().await?;

@@ -163,6 +163,12 @@ impl Client {
         Self::over(stream.unwrap())
     }
 
+    /// Makes room again: what has piled up is read at once, not a few bytes at a time.
+    pub fn make_room(&self) {
+        let socket = socket2::SockRef::from(&self.stream);
+        socket.set_recv_buffer_size(1 << 20).unwrap();
+    }
+
     fn over(stream: TcpStream) -> Self {
         stream.set_nodelay(true).unwrap();
         Self {

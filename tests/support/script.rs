@@ -106,11 +106,6 @@ impl Script {
         })
         .await;
     }
-
-    /// How many held answers the gateway has left so far.
-    pub fn lefts(&self) -> usize {
-        self.left.load(Ordering::SeqCst)
-    }
 }
 
 /// An error as model APIs tell it, with further field lines.

@@ -160,7 +160,7 @@ impl World {
                     sleep(pause).await;
                 }
                 Step::Move(_) => return Entered::Moved,
-                Step::GiveUp => return Entered::Over,
+                Step::End | Step::GiveUp => return Entered::Over,
             }
         }
     }

@@ -2,8 +2,9 @@
 
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
+use http::Method;
 use tokio::time::sleep;
 
 use super::outcome::Until;
@@ -15,28 +16,47 @@ use crate::relay::refusal::Refusal;
 
 /// Keeps a run where it is, once somebody else asks the other entries.
 #[derive(Debug, Clone, Default)]
-pub(in crate::relay) struct Leash(Arc<AtomicBool>);
+pub(in crate::relay) struct Leash(Arc<Held>);
+
+#[derive(Debug, Default)]
+struct Held {
+    is_held: AtomicBool,
+    /// The entry that the run asks.
+    entry: AtomicUsize,
+}
 
 impl Leash {
     /// From now on the run stays at its entry.
     pub(super) fn hold(&self) {
-        self.0.store(true, Ordering::Relaxed);
+        self.0.is_held.store(true, Ordering::Relaxed);
     }
 
     pub(super) fn is_held(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
+        self.0.is_held.load(Ordering::Relaxed)
+    }
+
+    /// The run asks this entry from now on.
+    pub(super) fn enter(&self, entry: usize) {
+        self.0.entry.store(entry, Ordering::Relaxed);
+    }
+
+    fn entry(&self) -> usize {
+        self.0.entry.load(Ordering::Relaxed)
     }
 }
 
 /// The route's rules, where a request may be asked twice.
 pub(super) fn of(question: &Question) -> Option<config::Hedge> {
-    let next = next(question).is_some();
-    let may = question.resend && next && question.dialect != Dialect::Plain;
+    let next = behind(question, 0).is_some();
+    let streams = question.dialect != Dialect::Plain && question.method != Method::HEAD;
+    let may = question.resend && next && streams;
     question.route.config.hedge.filter(|_| may)
 }
 
-fn next(question: &Question) -> Option<usize> {
-    let mut others = question.route.config.to.iter().enumerate().skip(1);
+/// The entry to ask beside `entry`.
+fn behind(question: &Question, entry: usize) -> Option<usize> {
+    let targets = question.route.config.to.iter().enumerate();
+    let mut others = targets.skip(entry + 1);
     others
         .find(|(_, target)| !target.larger)
         .map(|(index, _)| index)
@@ -44,9 +64,6 @@ fn next(question: &Question) -> Option<usize> {
 
 /// Asks, and asks the next entry too when no content has come in time. Whoever is not heard is let go at once.
 pub(super) async fn ask(question: Question, rules: config::Hedge) -> Result<Reached, Refusal> {
-    let Some(next) = next(&question) else {
-        return Err(Refusal::no_upstream());
-    };
     let first = Run::new(question.clone(), None, 0, Until::Content);
     let leash = first.leash.clone();
     let mut first = pin!(first.ask());
@@ -56,7 +73,12 @@ pub(super) async fn ask(question: Question, rules: config::Hedge) -> Result<Reac
         () = sleep(rules.after) => {}
     }
     let route = question.route.clone();
-    let slow = &route.chain[0].group;
+    // It may have failed over meanwhile: nobody is asked beside itself.
+    let entry = leash.entry();
+    let Some(next) = behind(&question, entry) else {
+        return first.await;
+    };
+    let slow = &route.chain[entry].group;
     if !slow.may_hedge(rules.percent) {
         return first.await;
     }
@@ -66,31 +88,60 @@ pub(super) async fn ask(question: Question, rules: config::Hedge) -> Result<Reac
     let second = Run::new(question, None, next, Until::Content);
     let mut second = pin!(second.ask());
     let asked = &route.chain[next].attempts;
-    let (outcome, lost) = tokio::select! {
+    let (outcome, won) = tokio::select! {
         biased;
         outcome = &mut first => match is_good(&outcome) {
-            true => (outcome, "not_needed"),
-            false => (second.await, "failed"),
+            true => (outcome, false),
+            false => last_of(outcome, second.await),
         },
         outcome = &mut second => match is_good(&outcome) {
-            true => (outcome, "slow"),
-            false => (first.await, "not_needed"),
+            true => {
+                let mut trail = Trail::default();
+                trail.note(&name, "slow");
+                (behind_trail(trail, outcome), true)
+            }
+            false => match first.await {
+                first if is_good(&first) => (first, false),
+                first => last_of(first, outcome),
+            },
         },
     };
-    let won = lost == "slow";
     match won {
         true => asked.hedges_won.inc(),
         false => asked.hedges_lost.inc(),
     };
-    outcome.map(|mut reached| {
-        if won {
-            let mut trail = Trail::default();
-            trail.note(&name, lost);
-            trail.join(std::mem::take(&mut reached.trail));
-            reached.trail = trail;
-        }
-        reached
-    })
+    outcome
+}
+
+/// What the caller gets where the first has failed, and whether that is the second's. A backend's own error is better
+/// than one of ours.
+fn last_of(
+    mut first: Result<Reached, Refusal>,
+    second: Result<Reached, Refusal>,
+) -> (Result<Reached, Refusal>, bool) {
+    if first.is_ok() && second.is_err() {
+        return (first, false);
+    }
+    let trail = match &mut first {
+        Ok(reached) => std::mem::take(&mut reached.trail),
+        Err(refusal) => std::mem::take(&mut refusal.trail),
+    };
+    let won = is_good(&second);
+    (behind_trail(trail, second), won)
+}
+
+/// `outcome`, with what was tried before it.
+fn behind_trail(
+    mut trail: Trail,
+    mut outcome: Result<Reached, Refusal>,
+) -> Result<Reached, Refusal> {
+    let own = match &mut outcome {
+        Ok(reached) => &mut reached.trail,
+        Err(refusal) => &mut refusal.trail,
+    };
+    trail.join(std::mem::take(own));
+    *own = trail;
+    outcome
 }
 
 /// Whether it is an answer, and no error.

@@ -12,16 +12,16 @@ mod trail;
 
 use std::time::Duration;
 
-use http::StatusCode;
+use http::{Method, StatusCode};
 use tokio::time::{Instant, sleep, timeout_at};
 use tracing::Instrument;
 
 use self::hedge::Leash;
-pub(super) use outcome::{is_of_endpoint, trouble_within};
+pub(super) use outcome::is_no_fault;
 pub(super) use question::Question;
 pub use trail::Trail;
 
-use self::outcome::{Bad, Until, What, judge, of_reason};
+use self::outcome::{Bad, Until, What, is_at_hand, judge, of_reason};
 use self::plan::{Failed, Plan, Step};
 use super::context::Reached;
 use super::order::clocks_of;
@@ -30,7 +30,7 @@ use super::plane::Entry;
 use super::refusal::Refusal;
 use crate::config::{Dialect, ResolvedClocks, Trouble};
 use crate::dialect::{BodyKind, body_kind, can_be_rescued};
-use crate::upstream::{Ask, Asked, Group, Reason, Turn, Upload, UpstreamFault, Wish};
+use crate::upstream::{Answer, Ask, Asked, Group, Head, Reason, Turn, Upload, UpstreamFault, Wish};
 
 /// In place of a limit where there is none: the future is the same, and no larger for it.
 const FOREVER: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
@@ -51,9 +51,14 @@ pub(super) async fn ask(question: Question, upload: Upload) -> Result<Reached, R
     }
 }
 
-/// Asks entry `index` alone, for the rest of an answer.
-pub(super) async fn ask_entry(question: Question, index: usize) -> Result<Reached, Refusal> {
-    let run = Run::new(question, None, index, Until::Event);
+/// Asks entry `index` alone, for the rest of an answer; of its endpoints, rather one that is not in `avoid`.
+pub(super) async fn ask_entry(
+    question: Question,
+    index: usize,
+    avoid: Vec<u64>,
+) -> Result<Reached, Refusal> {
+    let mut run = Run::new(question, None, index, Until::Event);
+    run.avoid = avoid;
     run.leash.hold();
     run.ask().await
 }
@@ -61,7 +66,15 @@ pub(super) async fn ask_entry(question: Question, index: usize) -> Result<Reache
 /// Up to where answers are read before they count: where nobody else could be asked, nothing is waited for.
 fn until_of(question: &Question) -> Until {
     let others = question.route.config.to.iter().skip(1);
-    match question.resend && others.into_iter().any(|target| !target.larger) {
+    let endpoints = question
+        .route
+        .chain
+        .first()
+        .map_or(0, |entry| entry.group.members.len());
+    let others = endpoints > 1 || others.into_iter().any(|target| !target.larger);
+    // The answer to a HEAD has no events (RFC 9110 §9.3.2).
+    let may = question.resend && question.method != Method::HEAD;
+    match may && others {
         true => Until::Event,
         false => Until::Head,
     }
@@ -77,7 +90,11 @@ struct Run {
     trail: Trail,
     /// An error that a backend gave: better than one of ours.
     spare: Option<Box<Reached>>,
+    /// The first entry none of whose endpoints could be asked.
+    left_out: Option<usize>,
     start: usize,
+    /// Endpoints, by number, that are asked only where there is no other.
+    avoid: Vec<u64>,
 }
 
 /// What became of an entry.
@@ -85,6 +102,9 @@ enum Entered {
     Answered(Box<Reached>),
     /// The next one is asked.
     Moved,
+    /// There is no next one.
+    Ended(Last),
+    /// Another one would do no better.
     Over(Last),
 }
 
@@ -103,7 +123,9 @@ impl Run {
             leash: Leash::default(),
             trail: Trail::default(),
             spare: None,
+            left_out: None,
             start,
+            avoid: Vec::new(),
         }
     }
 
@@ -115,14 +137,34 @@ impl Run {
                 plan.stay();
             }
             let index = plan.entry();
+            self.leash.enter(index);
             let key = self.question.key(&route.chain[index]);
             let last = plan.is_last() && !route.config.rescue;
-            let outgoing = self.question.outgoing(index, last)?;
-            match self.on_entry(&mut plan, (&outgoing, key)).await? {
+            let entered = match self.question.outgoing(index, last) {
+                Ok(outgoing) => self.on_entry(&mut plan, (&outgoing, key)).await?,
+                Err(refusal) => self.without_credential(&mut plan, refusal),
+            };
+            match entered {
                 Entered::Answered(reached) => return Ok(self.finish(*reached)),
                 Entered::Moved => {}
                 Entered::Over(last) => return self.give_up(last),
+                Entered::Ended(last) => match self.left_out.take() {
+                    // Rather asked in vain than not at all.
+                    Some(index) if !self.leash.is_held() => plan.back_to(index),
+                    _ => return self.give_up(last),
+                },
             }
+        }
+    }
+
+    /// An entry whose credential cannot be put in is not asked.
+    fn without_credential(&mut self, plan: &mut Plan<'_>, refusal: Refusal) -> Entered {
+        let upstream = &self.question.route.chain[plan.entry()].group.name;
+        tracing::warn!(%upstream, reason = refusal.message, "an upstream is not asked");
+        self.trail.note(upstream, "no_credential");
+        match plan.skip() {
+            Step::Move(_) => Entered::Moved,
+            _ => Entered::Ended(Last::Refusal(refusal)),
         }
     }
 
@@ -136,7 +178,7 @@ impl Run {
         let index = plan.entry();
         let entry = &route.chain[index];
         let clocks = clocks_of(&route, index, self.question.dialect);
-        let mut tried = Vec::new();
+        let mut tried = self.avoid.clone();
         let mut ready = None;
         entry.group.count();
         loop {
@@ -149,10 +191,10 @@ impl Run {
             });
             let Some(turn) = picked else {
                 self.trail.note(&entry.group.name, "ejected");
-                return Ok(match plan.skip() {
-                    Step::Move(_) => Entered::Moved,
-                    _ => Entered::Over(Last::Refusal(Refusal::all_left_out(&entry.group.name))),
-                });
+                self.left_out.get_or_insert(index);
+                // Where there is no other entry, an endpoint is always given.
+                plan.skip();
+                return Ok(Entered::Moved);
             };
             let number = turn.endpoint().number;
             let span = self.question.span(entry, turn.endpoint());
@@ -166,6 +208,7 @@ impl Run {
                         asked,
                         entry: index,
                         clocks,
+                        trouble: None,
                         turn: Some(turn),
                         trail: Trail::default(),
                         question: None,
@@ -178,6 +221,7 @@ impl Run {
             tried.push(number);
             let mut failed = self.look_at(&bad);
             self.note(&bad, &turn, entry);
+            let trouble = bad.trouble;
             let last = self.last_of(bad, turn, index, clocks);
             if self.leash.is_held() {
                 plan.stay();
@@ -188,10 +232,16 @@ impl Run {
             if decided.refused {
                 entry.attempts.retries_refused.inc();
             }
+            // The last answer is the caller's, whatever it says; what it gives no answer for was an attempt.
+            if matches!(decided.step, Step::Again(_) | Step::Move(_))
+                || matches!(last, Last::Refusal(_))
+            {
+                self.trail.failed(&entry.group.name, trouble);
+            }
             match decided.step {
                 Step::Again(pause) => {
                     // The answer is closed before its endpoint is left alone.
-                    drop(last);
+                    self.keep(last).await;
                     if failed.sent {
                         entry.attempts.retries.inc();
                     }
@@ -200,9 +250,10 @@ impl Run {
                     }
                 }
                 Step::Move(_) => {
-                    self.keep(last);
+                    self.keep(last).await;
                     return Ok(Entered::Moved);
                 }
+                Step::End => return Ok(Entered::Ended(last)),
                 Step::GiveUp => return Ok(Entered::Over(last)),
             }
         }
@@ -212,7 +263,7 @@ impl Run {
     async fn attempt(
         &mut self,
         entry: &Entry,
-        turn: Turn,
+        mut turn: Turn,
         outgoing: &Outgoing,
         clocks: &ResolvedClocks,
     ) -> Result<Result<(Asked, Turn), Box<(Bad, Turn)>>, Refusal> {
@@ -256,7 +307,13 @@ impl Run {
         };
         let judged = judge(answer, self.question.dialect, self.until, clocks, began).await;
         Ok(match judged {
-            Ok(answer) => Ok((Asked { endpoint, answer }, turn)),
+            Ok(answer) => {
+                // One without events is judged by its end only, and may last for hours.
+                if is_open(&answer, self.question.dialect) {
+                    turn.answered();
+                }
+                Ok((Asked { endpoint, answer }, turn))
+            }
             Err(bad) => Err(Box::new((bad, turn))),
         })
     }
@@ -293,7 +350,6 @@ impl Run {
         if let Some(counter) = entry.attempts.trouble(trouble) {
             counter.inc();
         }
-        self.trail.failed(&entry.group.name, bad.trouble);
     }
 
     /// Whether a wish to be left alone is meant for every caller: an endpoint that is too busy, or the limit of a
@@ -319,6 +375,7 @@ impl Run {
                 },
                 entry,
                 clocks,
+                trouble: Some(bad.trouble),
                 turn: None,
                 began,
                 trail: Trail::default(),
@@ -330,15 +387,17 @@ impl Run {
                     reason,
                 };
                 let upstream = &self.question.route.chain[entry].upstream.name;
-                Last::Refusal(Refusal::upstream(&fault, upstream))
+                let mut refusal = Refusal::upstream(&fault, upstream);
+                refusal.entry = Some(entry);
+                Last::Refusal(refusal)
             }
         }
     }
 
     /// Keeps a backend's own error, if it costs no connection.
-    fn keep(&mut self, last: Last) {
-        if let Last::Answer(reached) = last
-            && reached.asked.answer.body.end().is_some()
+    async fn keep(&mut self, last: Last) {
+        if let Last::Answer(mut reached) = last
+            && is_at_hand(&mut reached.asked.answer).await
         {
             self.spare = Some(reached);
         }
@@ -356,7 +415,8 @@ impl Run {
     }
 
     fn finish(self, mut reached: Reached) -> Reached {
-        let rescuable = self.question.route.config.rescue && self.can_be_rescued(&reached);
+        let good = self.question.route.config.rescue && reached.turn.is_some();
+        let rescuable = good && self.can_be_rescued(&reached);
         reached.trail = self.trail;
         if rescuable {
             reached.question = Some(Box::new(self.question));
@@ -372,6 +432,15 @@ impl Run {
         let body = self.question.body();
         stream && body.is_some_and(|body| can_be_rescued(self.question.dialect, body))
     }
+}
+
+/// Whether `answer` has begun what may last without an event: another protocol, or an ordinary stream.
+fn is_open(answer: &Answer, dialect: Dialect) -> bool {
+    let Head {
+        status, headers, ..
+    } = &answer.head;
+    let stream = status.is_success() && body_kind(headers) != BodyKind::Opaque;
+    *status == StatusCode::SWITCHING_PROTOCOLS || (dialect == Dialect::Plain && stream)
 }
 
 /// A place at an endpoint of `group` that was not asked yet. Asked ones are no answer here, though they may be asked

@@ -13,22 +13,29 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::config::{Dialect, ResolvedClocks, Trouble};
 use crate::dialect::{BodyKind, Marker, Watcher, body_kind};
-use crate::dialect::{retry_after, retry_delay, trouble, trouble_in_event, wants_body};
+use crate::dialect::{retry_after, retry_delay, trouble, wants_body};
+use crate::relay::head::essence;
 use crate::upstream::{Answer, Piece, Reason};
 
 /// Largest body of an error that is read for its reason, in bytes.
 const ERROR_BODY: usize = 64 * 1024;
 /// How long such a body may take.
 const ERROR_WITHIN: Duration = Duration::from_secs(5);
+/// How long the rest of an error is waited for that nobody may ever read.
+const AT_HAND: Duration = Duration::from_millis(250);
 /// Most bytes of an answer that are held until it counts.
 const HELD: usize = 256 * 1024;
+
+/// How long content may follow upon a first event that is none: some backends say hello, and then that they are
+/// overloaded.
+const GRACE: Duration = Duration::from_secs(1);
 
 /// Up to where an answer is read before it counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Until {
     /// Its head.
     Head,
-    /// Its first event.
+    /// Its first content, or an event behind which none comes for a moment.
     Event,
     /// Its first content: no ping, no role, no error.
     Content,
@@ -82,15 +89,11 @@ pub(super) fn of_reason(reason: &Reason) -> Option<Trouble> {
     })
 }
 
-/// What the error means that `watcher` has seen within an answer, if it has seen one.
-pub(in crate::relay) fn trouble_within(watcher: &Watcher) -> Option<Trouble> {
-    let error = || watcher.error().unwrap_or_default();
-    (watcher.marker() == Marker::Failed).then(|| trouble_in_event(watcher.dialect(), error()))
-}
-
-/// Whether the end of an answer speaks of the endpoint: an error within it may speak of the request.
-pub(in crate::relay) fn is_of_endpoint(watcher: &Watcher) -> bool {
-    trouble_within(watcher).is_none_or(Trouble::blames_endpoint)
+/// Whether an answer has ended with an error that is not the endpoint's doing: the caller's own, or a limit of its.
+pub(in crate::relay) fn is_no_fault(watcher: &Watcher) -> bool {
+    watcher
+        .trouble()
+        .is_some_and(|trouble| !trouble.blames_endpoint())
 }
 
 /// Judges `answer`, having read it up to `until` where it is an answer's stream.
@@ -108,11 +111,13 @@ pub(super) async fn judge(
         // Boxed: most answers count at once.
         return Box::pin(hold(answer, (dialect, kind), until, clocks, began)).await;
     }
-    if status.as_u16() < 400 {
+    // Some servers say 200 to all, and what went wrong in the body.
+    let is_told = status == StatusCode::OK && until != Until::Head && is_json(&answer, dialect);
+    if status.as_u16() < 400 && !is_told {
         return Ok(answer);
     }
-    let body = match wants_body(dialect, status) {
-        true => Box::pin(peek(&mut answer)).await,
+    let body = match is_told || wants_body(dialect, status) {
+        true => Box::pin(peek(&mut answer, ERROR_WITHIN)).await,
         false => None,
     };
     let headers = &answer.head.headers;
@@ -126,14 +131,20 @@ pub(super) async fn judge(
     }
 }
 
+fn is_json(answer: &Answer, dialect: Dialect) -> bool {
+    dialect != Dialect::Plain
+        && essence(&answer.head.headers)
+            .is_some_and(|essence| essence.eq_ignore_ascii_case("application/json"))
+}
+
 /// How long the upstream wants to be left alone, from its fields or its body.
 fn rest(headers: &HeaderMap, body: Option<&[u8]>) -> Option<Duration> {
     retry_after(headers, SystemTime::now()).or_else(|| retry_delay(body?))
 }
 
 /// The body of an error, if it is small and comes soon; it stays to be read.
-async fn peek(answer: &mut Answer) -> Option<Bytes> {
-    let due = Instant::now() + ERROR_WITHIN;
+async fn peek(answer: &mut Answer, within: Duration) -> Option<Bytes> {
+    let due = Instant::now() + within;
     let mut read = Held::default();
     let mut whole = false;
     while read.len() < ERROR_BODY {
@@ -156,6 +167,15 @@ async fn peek(answer: &mut Answer) -> Option<Bytes> {
     whole.then_some(read)
 }
 
+/// Whether all of an error is here, so that it can be kept without its connection; what is to come yet is waited for
+/// a little.
+pub(super) async fn is_at_hand(answer: &mut Answer) -> bool {
+    if answer.body.end().is_none() {
+        Box::pin(peek(answer, AT_HAND)).await;
+    }
+    answer.body.end().is_some()
+}
+
 /// Reads a stream until it counts.
 async fn hold(
     mut answer: Answer,
@@ -171,13 +191,18 @@ async fn hold(
         rest: None,
         what: What::Nothing(reason),
     };
+    let mut graced = None;
     loop {
         let (due, limit) = due(&watcher, clocks, began);
         let piece = poll_fn(|cx| answer.body.poll_piece(cx));
-        let piece = match due {
+        let piece = match [due, graced].into_iter().flatten().min() {
             None => piece.await,
             Some(due) => match timeout_at(due, piece).await {
                 Ok(piece) => piece,
+                Err(_) if graced == Some(due) => {
+                    answer.body.put_back(held.into_bytes());
+                    return Ok(answer);
+                }
                 Err(_) => return Err(nothing(Reason::FirstEventTimeout(limit))),
             },
         };
@@ -185,6 +210,9 @@ async fn hold(
             Some(Ok(Piece::Data(data))) => {
                 watcher.feed(&data);
                 held.push(data);
+                if until == Until::Event && watcher.events() > 0 {
+                    graced.get_or_insert_with(|| Instant::now() + GRACE);
+                }
             }
             Some(Ok(Piece::Trailers(_))) => {}
             Some(Err(reason)) => return Err(nothing(reason)),
@@ -192,15 +220,19 @@ async fn hold(
             None => {}
         }
         let over = answer.body.is_over() || answer.body.end().is_some();
-        if watcher.marker() == Marker::Failed && !watcher.has_content() {
+        if let Some(trouble) = watcher.trouble().filter(|_| !watcher.has_content()) {
             answer.body.put_back(held.into_bytes());
             return Err(Bad {
-                trouble: trouble_in_event(dialect, watcher.error().unwrap_or_default()),
+                trouble,
                 rest: None,
                 what: What::Answer(Box::new(answer)),
             });
         }
-        if over || counts(&watcher, until) || held.len() > HELD {
+        let counts = counts(&watcher, until);
+        if over && !counts && watcher.marker() == Marker::None {
+            return Err(nothing(Reason::Cut));
+        }
+        if over || counts || held.len() > HELD {
             answer.body.put_back(held.into_bytes());
             return Ok(answer);
         }
@@ -210,8 +242,7 @@ async fn hold(
 fn counts(watcher: &Watcher, until: Until) -> bool {
     match until {
         Until::Head => true,
-        Until::Event => watcher.events() > 0,
-        Until::Content => watcher.has_content() || watcher.marker() != Marker::None,
+        Until::Event | Until::Content => watcher.has_content() || watcher.marker() != Marker::None,
     }
 }
 

@@ -46,7 +46,9 @@ pub(super) enum Step {
     Again(Duration),
     /// This entry is asked.
     Move(usize),
-    /// Nothing more is tried.
+    /// There is nobody left to ask.
+    End,
+    /// Nobody else would do better.
     GiveUp,
 }
 
@@ -71,6 +73,13 @@ impl<'r> Plan<'r> {
 
     /// Keeps the request where it is: somebody else asks the other entries.
     pub(super) fn stay(&mut self) {
+        self.roams = false;
+    }
+
+    /// Comes back to an entry that was left out, and stays there.
+    pub(super) fn back_to(&mut self, entry: usize) {
+        self.entry = entry;
+        self.again = 0;
         self.roams = false;
     }
 
@@ -104,7 +113,10 @@ impl<'r> Plan<'r> {
         match self.remedies.of(failed.trouble) {
             Remedy::Again => self.again(failed, chance),
             Remedy::Next => self.skip(),
-            Remedy::Larger => self.go(self.next(true)),
+            Remedy::Larger => match self.go(self.next(true)) {
+                Step::End => Step::GiveUp,
+                step => step,
+            },
             Remedy::GiveUp => Step::GiveUp,
         }
     }
@@ -138,7 +150,7 @@ impl<'r> Plan<'r> {
     }
 
     fn go(&mut self, to: Option<usize>) -> Step {
-        let Some(entry) = to else { return Step::GiveUp };
+        let Some(entry) = to else { return Step::End };
         self.entry = entry;
         self.again = 0;
         Step::Move(entry)

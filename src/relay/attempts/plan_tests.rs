@@ -60,7 +60,7 @@ fn millis(count: u64) -> Duration {
 fn steps(route: &Route, failed: &Failed) -> Vec<Step> {
     let mut plan = Plan::new(route, 0, true);
     let mut steps = Vec::new();
-    while steps.last() != Some(&Step::GiveUp) {
+    while !matches!(steps.last(), Some(Step::End | Step::GiveUp)) {
         steps.push(plan.after(failed, 0.0));
     }
     steps
@@ -72,19 +72,19 @@ fn first(route: &Route, failed: &Failed) -> Step {
 
 #[test]
 fn what_passes_is_asked_again_then_elsewhere() {
-    use Step::{Again, GiveUp, Move};
+    use Step::{Again, End, Move};
     let pauses = [Again(millis(100)), Again(millis(200))];
     let overloaded = failed(Trouble::Overloaded);
-    let expected = [&pauses[..], &[GiveUp]].concat();
+    let expected = [&pauses[..], &[End]].concat();
     assert_eq!(steps(&route(ONE), &overloaded), expected);
-    let expected = [&pauses[..], &[Move(1)], &pauses, &[GiveUp]].concat();
+    let expected = [&pauses[..], &[Move(1)], &pauses, &[End]].concat();
     assert_eq!(steps(&route(TWO), &overloaded), expected);
 }
 
 #[test]
 fn without_retries_each_entry_is_asked_once() {
     let route = route(&format!("{TWO}\nretry = false"));
-    let expected = [Step::Move(1), Step::GiveUp];
+    let expected = [Step::Move(1), Step::End];
     assert_eq!(steps(&route, &failed(Trouble::Closed)), expected);
 }
 
@@ -182,8 +182,8 @@ fn an_ordinary_answer_is_asked_for_elsewhere_and_never_of_the_same() {
         untried: true,
         ..ordinary
     };
-    assert_eq!(steps(&route(ONE), &ordinary), [Step::GiveUp]);
-    assert_eq!(steps(&route(TWO), &ordinary), [Step::Move(1), Step::GiveUp]);
+    assert_eq!(steps(&route(ONE), &ordinary), [Step::End]);
+    assert_eq!(steps(&route(TWO), &ordinary), [Step::Move(1), Step::End]);
     let route = route(TWO);
     let mut plan = Plan::new(&route, 0, true);
     assert_eq!(plan.after(&untried, 0.0), Step::Again(Duration::ZERO));
@@ -202,7 +202,7 @@ fn a_pause_that_was_asked_for_is_kept_if_nobody_else_is_there_and_it_is_short() 
     let step = |keys: &str, rest| first(&route(keys), &resting(rest));
     assert_eq!(step(ONE, millis(30)), Step::Again(millis(100)));
     assert_eq!(step(ONE, millis(4_000)), Step::Again(millis(4_000)));
-    assert_eq!(step(ONE, millis(5_001)), Step::GiveUp);
+    assert_eq!(step(ONE, millis(5_001)), Step::End);
     assert_eq!(step(TWO, millis(100)), Step::Again(millis(100)));
     assert_eq!(step(TWO, millis(101)), Step::Move(1));
 }
@@ -214,8 +214,8 @@ fn a_request_that_stays_asks_no_other_entry() {
     assert!(plan.has_next() && !plan.is_last());
     plan.stay();
     assert!(!plan.has_next() && plan.is_last());
-    assert_eq!(plan.after(&failed(Trouble::Silent), 0.0), Step::GiveUp);
-    assert_eq!(plan.skip(), Step::GiveUp);
+    assert_eq!(plan.after(&failed(Trouble::Silent), 0.0), Step::End);
+    assert_eq!(plan.skip(), Step::End);
     assert_eq!(plan.entry(), 0);
 }
 
@@ -365,7 +365,7 @@ proptest! {
                     prop_assert_eq!(chain.larger[to], remedy == Remedy::Larger);
                     (tried, again) = (0, 0);
                 }
-                Step::GiveUp => {
+                Step::End | Step::GiveUp => {
                     // Nobody is left, or nobody is to be asked.
                     let left = next && matches!(remedy, Remedy::Again | Remedy::Next);
                     prop_assert!(!(left && may));

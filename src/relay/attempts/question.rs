@@ -21,6 +21,9 @@ use crate::upstream::{Endpoint, Pool, Upload, hash_of};
 /// Who is asking, as the trusted proxies before us have told it.
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
+/// What tells a request that is sent twice from two requests.
+const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+
 /// What upstreams are asked: everything but a body that can be sent only once.
 #[derive(Clone)]
 pub(in crate::relay) struct Question {
@@ -74,7 +77,10 @@ impl Question {
         };
         let request_id = order.parts.headers.get(REQUEST_ID).cloned();
         let method = order.parts.method;
-        let resend = (method.is_idempotent() || order.dialect != Dialect::Plain) && body.is_some();
+        let retry = order.route.config.retry.unwrap_or_default();
+        let may = method.is_idempotent() || order.dialect != Dialect::Plain;
+        let is_held = |body: &Bytes| body.len() as u64 <= retry.body;
+        let resend = may && body.as_ref().is_some_and(is_held);
         let question = Self {
             route: order.route,
             dialect: order.dialect,
@@ -114,10 +120,11 @@ impl Question {
 
     /// The same question for the rest of an answer of which `text` was delivered.
     pub(in crate::relay) fn continued(&self, text: Arc<str>) -> Self {
-        Self {
-            begun: Some(text),
-            ..self.clone()
-        }
+        let mut continued = self.clone();
+        continued.begun = Some(text);
+        // It stands for the body as it came: another one under it would be refused, or answered with the first.
+        continued.headers.remove(IDEMPOTENCY_KEY);
+        continued
     }
 
     /// The request's head for entry `index`. For the last entry the headers are given away.

@@ -38,13 +38,13 @@ impl Trail {
         self.more += other.more;
     }
 
-    /// It all in one line, with the upstream that answered; none where nothing failed.
-    pub fn told(&self, answered: Option<&str>) -> Option<String> {
+    /// It all in one line, with the last upstream and what became of it; none where nothing failed before that.
+    pub fn told(&self, last: Option<(&str, &str)>) -> Option<String> {
         if self.tried.is_empty() {
             return None;
         }
-        Some(match answered {
-            Some(upstream) => format!("{self},{upstream}:answered"),
+        Some(match last {
+            Some((upstream, word)) => format!("{self},{upstream}:{word}"),
             None => self.to_string(),
         })
     }

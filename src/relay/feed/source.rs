@@ -12,10 +12,10 @@ use super::{ANSWER_STANDS, Feed, LAST_EVENT_ID, State};
 use crate::config::{Dialect, Share};
 use crate::dialect::{BodyKind, Ending, body_kind};
 use crate::hub::End;
-use crate::relay::incoming::Incoming;
 use crate::relay::context::Reached;
 use crate::relay::fingerprint::Digest;
 use crate::relay::head::essence;
+use crate::relay::incoming::Incoming;
 use crate::relay::order::{self, Order};
 use crate::relay::plane::LiveRoute;
 use crate::relay::refusal::Refusal;
@@ -241,9 +241,11 @@ impl Source<'_> {
         if matches!(end, TailEnd::Over(Some(_))) && tail.is_lines() {
             tail.finish();
         }
-        let well = matches!(end, TailEnd::Over(_)) || tail.events > 0;
         if let Some(turn) = tail.turn.take() {
-            turn.end(Some(well));
+            let well = matches!(end, TailEnd::Over(_)) || tail.events > 0;
+            // What is too large for us need not be for others.
+            let ours = matches!(end, TailEnd::TooLarge(_) | TailEnd::Closed);
+            turn.end((well || !ours).then_some(well));
         }
         *last_id = tail.last_id;
         if !matches!(end, TailEnd::Over(_)) {

@@ -14,16 +14,15 @@ use crate::dialect::{
 };
 use crate::edge::{credentials, forwarded, hop};
 use crate::hub::{End, Stream};
-use crate::relay::attempts::is_of_endpoint;
+use crate::relay::attempts::is_no_fault;
 use crate::relay::context::Reached;
 use crate::relay::error_frame::error_frame;
 use crate::relay::incoming::Incoming;
 use crate::relay::order::{self, Order};
-use crate::relay::record::counted;
 use crate::relay::refusal::Refusal;
 use crate::relay::streams::Streams;
-
 use crate::relay::tail::{Cut, Tail, TailEnd};
+use crate::relay::took::counted;
 use crate::relay::unfit;
 use crate::sse::{Lines, Splitter};
 use crate::upstream::BodyEnd;
@@ -209,10 +208,8 @@ impl Source<'_> {
         if whole && transport != TransportEnd::Cut {
             tail.finish();
         }
-        if let Some(turn) = tail.turn.take()
-            && blames_endpoint(code, &verdict)
-            && is_of_endpoint(&watcher)
-        {
+        let concerns = blames_endpoint(code, &verdict) && !is_no_fault(&watcher);
+        if let Some(turn) = tail.turn.take().filter(|_| concerns) {
             turn.end(Some(verdict.ending == Ending::Complete));
         }
         if let Some(last) = tail.answerer.take() {
@@ -221,18 +218,21 @@ impl Source<'_> {
         }
         let (entry, endpoint) = answerer;
         let entry = &generation.route.chain[entry];
-        let usage = watcher.usage();
-        entry.count_tokens(&usage, 0);
+        tail.took.usage = watcher.usage();
+        entry.count_tokens(&tail.took);
+        let completion = tail.took.completion();
         self.finish(verdict, code, &message);
-        let attempts = tail.trail.told(Some(&entry.upstream.name));
+        let attempts = tail
+            .trail
+            .told(Some((&entry.upstream.name, word_of(verdict.ending))));
         tracing::info!(
             route = %generation.route.config.name,
             stream = %generation.id,
             %endpoint,
             attempts,
-            prompt_tokens = usage.prompt,
-            completion_tokens = usage.delivered().map(|(tokens, _)| tokens),
-            tokens = usage.delivered().map(|(_, estimated)| counted(estimated)),
+            prompt_tokens = tail.took.usage.prompt,
+            completion_tokens = completion.map(|(tokens, _)| tokens),
+            tokens = completion.map(|(_, estimated)| counted(estimated)),
             events = tail.events,
             total_ms = started.elapsed().as_millis() as u64,
             ending = %verdict.ending,
@@ -277,6 +277,15 @@ impl Source<'_> {
         hop::strip_response(&mut headers);
         headers.remove(http::header::CONTENT_LENGTH);
         headers
+    }
+}
+
+/// What became of the last attempt, in a word.
+fn word_of(ending: Ending) -> &'static str {
+    match ending {
+        Ending::Truncated => "cut",
+        Ending::Failed => "failed",
+        Ending::Complete | Ending::Left => "answered",
     }
 }
 

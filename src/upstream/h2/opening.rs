@@ -1,5 +1,6 @@
 //! A new connection, by the version of HTTP that is spoken there.
 
+use std::net::SocketAddr;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -35,6 +36,11 @@ pub(super) enum Opened {
 }
 
 impl Opening {
+    /// Whether a connection to `peer` still leads to the endpoint, as far as is known.
+    pub(super) fn leads_to(&self, peer: SocketAddr) -> bool {
+        self.endpoint.place.leads_to(peer, self.keep)
+    }
+
     /// Opens a connection, for `sessions`.
     ///
     /// # Errors
@@ -55,12 +61,17 @@ impl Opening {
         let transport = connect(&self.endpoint.place, self.keep, secure)
             .await
             .map_err(disagreed)?;
+        let peer = self.endpoint.place.peer_of(&transport);
         // Without TLS nothing is agreed on: it is known before (RFC 9113 §3.3).
         if secure.is_none() || transport.agreed_on_http2() {
-            return Ok(Opened::Two(Session::begin(transport, sessions).await?));
+            let mut session = Session::begin(transport, sessions).await?;
+            session.peer = peer;
+            return Ok(Opened::Two(session));
         }
         if self.or_one {
-            return Ok(Opened::One(Connection::new(transport)));
+            let mut connection = Connection::new(transport);
+            connection.peer = peer;
+            return Ok(Opened::One(connection));
         }
         Err(Reason::NoHttp2("it did not choose it in TLS".into()))
     }

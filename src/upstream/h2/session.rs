@@ -1,6 +1,7 @@
 //! One connection, its driver, and the places in it.
 
 use std::io::{self, IoSlice};
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
@@ -15,6 +16,7 @@ use tokio::sync::oneshot;
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
+use super::opening::Opening;
 use super::sessions::Sessions;
 use crate::upstream::fault::Reason;
 use crate::upstream::h1::MAX_HEAD;
@@ -38,12 +40,15 @@ pub(super) const PONG: Duration = Duration::from_secs(10);
 
 /// A connection that requests are sent on.
 pub(super) struct Session {
-    /// None when no more requests may be sent: the peer said so (GOAWAY). The connection closes with its last stream.
+    /// None when no more requests may be sent: the peer said so (GOAWAY), or its endpoint is elsewhere by now. The
+    /// connection closes with its last stream.
     send: Option<SendRequest<Bytes>>,
     pub(super) life: Arc<Life>,
     ping: Option<PingPong>,
     asked: Option<Instant>,
     driver: Option<AbortHandle>,
+    /// Where it leads, where its endpoint's name may come to lead elsewhere.
+    pub(super) peer: Option<SocketAddr>,
 }
 
 /// What is known of a connection by all who have to do with it.
@@ -185,6 +190,7 @@ impl Session {
             ping,
             asked: None,
             driver,
+            peer: None,
         })
     }
 
@@ -212,6 +218,13 @@ impl Session {
             life: self.life.clone(),
             sessions: sessions.clone(),
         })
+    }
+
+    /// Takes no more requests if it leads where the endpoint is no more; it closes with its last stream.
+    pub(super) fn follow(&mut self, opening: &Opening) {
+        if self.peer.is_some_and(|peer| !opening.leads_to(peer)) {
+            self.send = None;
+        }
     }
 
     /// Notices that the peer wants no more requests here (RFC 9113 §6.8), or that the connection failed.

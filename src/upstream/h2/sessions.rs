@@ -83,8 +83,8 @@ impl Sessions {
         inner.keep = keep.max(KEEP);
     }
 
-    /// A place for a request, but not in the connection `refused`: waited for, for `limit` at most, where there is
-    /// none.
+    /// A place for a request, but not in the connection `refused`: waited for, for `limit` or [`OPENING`] at most, where
+    /// there is none.
     ///
     /// # Errors
     ///
@@ -95,23 +95,20 @@ impl Sessions {
         limit: Option<Duration>,
         refused: Option<&Arc<Life>>,
     ) -> Result<Given, Reason> {
-        let until = limit.map(|limit| (Instant::now() + limit, limit));
+        // Never for ever: who does not get a connection has others to ask.
+        let limit = limit.unwrap_or(OPENING);
+        let until = Instant::now() + limit;
         loop {
             let waited = match self.take_or_wait(opening, limit, refused) {
                 Ok(given) => return Ok(given),
                 Err(waited) => waited,
             };
-            let given = match until {
-                None => waited.await,
-                Some((until, limit)) => match timeout_at(until, waited).await {
-                    Ok(given) => given,
-                    Err(_) => return Err(Reason::ConnectTimeout(limit)),
-                },
+            let Ok(given) = timeout_at(until, waited).await else {
+                return Err(Reason::ConnectTimeout(limit));
             };
             match given {
                 // It ran out for another request, whose clock may be shorter.
-                Ok(Given::Failed(Reason::ConnectTimeout(_)))
-                    if until.is_none_or(|(until, _)| Instant::now() < until) => {}
+                Ok(Given::Failed(Reason::ConnectTimeout(_))) if Instant::now() < until => {}
                 Ok(Given::Failed(reason)) => return Err(reason),
                 Ok(given) => return Ok(given),
                 Err(_) => return Err(Reason::Closed),
@@ -122,11 +119,14 @@ impl Sessions {
     fn take_or_wait(
         self: &Arc<Self>,
         opening: &Opening,
-        limit: Option<Duration>,
+        limit: Duration,
         refused: Option<&Arc<Life>>,
     ) -> Result<Given, oneshot::Receiver<Given>> {
         let mut inner = self.lock();
         inner.used = Some(Instant::now());
+        for session in &mut inner.sessions {
+            session.follow(opening);
+        }
         if let Some(lease) = inner.lease(self, refused) {
             return Ok(Given::Stream(lease));
         }
@@ -148,9 +148,8 @@ impl Sessions {
         Err(waited)
     }
 
-    async fn open(self: Arc<Self>, opening: Opening, limit: Option<Duration>) {
+    async fn open(self: Arc<Self>, opening: Opening, limit: Duration) {
         let weak = Arc::downgrade(&self);
-        let limit = limit.unwrap_or(OPENING);
         let opened = timeout(limit, opening.open(weak))
             .await
             .unwrap_or(Err(Reason::ConnectTimeout(limit)));
@@ -177,7 +176,7 @@ impl Sessions {
         opening: Opening,
         limit: Duration,
     ) -> std::pin::Pin<Box<dyn Future<Output = ()> + Send>> {
-        Box::pin(self.open(opening, Some(limit)))
+        Box::pin(self.open(opening, limit))
     }
 
     /// What those who wait get because a connection was opened, or was not. Given outside of the lock.

@@ -41,6 +41,8 @@ pub enum Fault {
     Reports(usize),
     /// Ends well without `[DONE]`.
     NoDone,
+    /// Says everything, and keeps the answer open.
+    Lingers,
     /// 400: the request is longer than its context.
     ContextLength,
     /// 400: the request was held back.
@@ -58,6 +60,8 @@ pub enum How {
     Reset,
     /// The answer ends as framed, without its finish.
     Framed,
+    /// The answer ends as framed, within an event.
+    Half,
 }
 
 /// What one backend does to one request.
@@ -71,6 +75,8 @@ pub struct Part {
     pub refuses_beginnings: bool,
     /// Whether its text is another one from some token on.
     pub differs: bool,
+    /// Whether its answers end with the connection.
+    pub unframed: bool,
 }
 
 impl Part {
@@ -96,6 +102,10 @@ pub enum Route {
     Larger,
     /// The caller's head is sent early.
     Early,
+    /// The answer is kept, for as long as somebody reads it.
+    Kept,
+    /// One entry, of which the three are the endpoints.
+    Group,
 }
 
 /// One request.
@@ -119,9 +129,11 @@ impl Case {
     /// The request of this number.
     pub fn draw(seed: u64, id: usize) -> Self {
         let mut chance = fastrand::Rng::with_seed(seed ^ (id as u64).wrapping_mul(0x9E37_79B9));
-        let route = match chance.u8(..4) {
+        let route = match chance.u8(..7) {
             0 => Route::Larger,
             1 => Route::Early,
+            2 => Route::Kept,
+            3 => Route::Group,
             _ => Route::Hedged,
         };
         let parts = std::array::from_fn(|backend| match is_down(id, backend) {
@@ -130,12 +142,14 @@ impl Case {
                 always: true,
                 refuses_beginnings: false,
                 differs: false,
+                unframed: false,
             },
             false => Part {
                 fault: fault(&mut chance),
                 always: chance.u8(..3) == 0,
                 refuses_beginnings: chance.u8(..4) == 0,
                 differs: chance.u8(..100) < 3,
+                unframed: chance.u8(..6) == 0,
             },
         });
         let leaves = (chance.u8(..100) < 4).then(|| Duration::from_millis(chance.u64(..120)));
@@ -219,9 +233,11 @@ fn fault(chance: &mut fastrand::Rng) -> Fault {
         71..76 => Fault::Cut(at, How::Closed),
         76..79 => Fault::Cut(at, How::Within),
         79..81 => Fault::Cut(at, How::Reset),
-        81..83 => Fault::Cut(at, How::Framed),
+        81 => Fault::Cut(at, How::Framed),
+        82 => Fault::Cut(at, How::Half),
         83..86 => Fault::Stall(at),
-        86..91 => Fault::Garbage(at),
+        86 => Fault::Lingers,
+        87..91 => Fault::Garbage(at),
         91..94 => Fault::Reports(at - 1),
         94..97 => Fault::NoDone,
         97..99 => Fault::ContextLength,

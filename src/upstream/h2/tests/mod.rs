@@ -4,3 +4,4 @@ mod connections;
 mod stage;
 mod streams;
 mod versions;
+mod waiting;

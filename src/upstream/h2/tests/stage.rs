@@ -1,6 +1,6 @@
 //! For tests: a backend by HTTP/2 over a real socket whose every move the test makes, and a group that asks it.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -76,9 +76,18 @@ impl Backend {
         Self::start(most, None).await
     }
 
+    /// The same at this address.
+    pub async fn plain_at(address: IpAddr, most: u32) -> Self {
+        Self::listen(address, most, None).await
+    }
+
     /// One that takes what `tls` decrypts, if it is given.
     pub async fn start(most: u32, tls: Option<TlsAcceptor>) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        Self::listen(Ipv4Addr::LOCALHOST.into(), most, tls).await
+    }
+
+    async fn listen(address: IpAddr, most: u32, tls: Option<TlsAcceptor>) -> Self {
+        let listener = TcpListener::bind((address, 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
         let (arrived, arrivals) = mpsc::channel(1000);
         let backend = Self {
