@@ -12,6 +12,7 @@ use super::question::Question;
 use super::{Run, Trail};
 use crate::config::{self, Dialect};
 use crate::relay::context::Reached;
+use crate::relay::plane::LiveRoute;
 use crate::relay::refusal::Refusal;
 
 /// Keeps a run where it is, once somebody else asks the other entries.
@@ -92,7 +93,7 @@ pub(super) async fn ask(question: Question, rules: config::Hedge) -> Result<Reac
         biased;
         outcome = &mut first => match is_good(&outcome) {
             true => (outcome, false),
-            false => last_of(outcome, second.await),
+            false => last_of(&route, outcome, second.await),
         },
         outcome = &mut second => match is_good(&outcome) {
             true => {
@@ -102,7 +103,7 @@ pub(super) async fn ask(question: Question, rules: config::Hedge) -> Result<Reac
             }
             false => match first.await {
                 first if is_good(&first) => (first, false),
-                first => last_of(first, outcome),
+                first => last_of(&route, first, outcome),
             },
         },
     };
@@ -116,6 +117,7 @@ pub(super) async fn ask(question: Question, rules: config::Hedge) -> Result<Reac
 /// What the caller gets where the first has failed, and whether that is the second's. A backend's own error is better
 /// than one of ours.
 fn last_of(
+    route: &LiveRoute,
     mut first: Result<Reached, Refusal>,
     second: Result<Reached, Refusal>,
 ) -> (Result<Reached, Refusal>, bool) {
@@ -123,7 +125,14 @@ fn last_of(
         return (first, false);
     }
     let trail = match &mut first {
-        Ok(reached) => std::mem::take(&mut reached.trail),
+        Ok(reached) => {
+            let mut trail = std::mem::take(&mut reached.trail);
+            // It would have been the caller's, and is now one that was asked in vain.
+            if let Some(trouble) = reached.trouble {
+                trail.failed(&route.chain[reached.entry].group.name, trouble);
+            }
+            trail
+        }
         Err(refusal) => std::mem::take(&mut refusal.trail),
     };
     let won = is_good(&second);
