@@ -33,6 +33,22 @@ pub(super) struct Reached {
     pub(super) question: Option<Box<Question>>,
 }
 
+impl Reached {
+    /// An answer that counts.
+    pub(super) fn good(asked: Asked, entry: usize, clocks: ResolvedClocks, turn: Turn) -> Self {
+        Self {
+            began: turn.began(),
+            asked,
+            entry,
+            clocks,
+            trouble: None,
+            turn: Some(turn),
+            trail: Trail::default(),
+            question: None,
+        }
+    }
+}
+
 /// What is known of a request besides its body, for building its answer.
 pub(super) struct Context {
     /// Its route.

@@ -76,6 +76,8 @@ pub struct Record {
     pub(super) took: Took,
     /// What is wrong with the answer, where it is an error.
     trouble: Option<Trouble>,
+    /// Whether the answer is that of the last attempt, and no earlier one's.
+    is_last: bool,
     /// When the attempt began whose answer this is.
     attempted: tokio::time::Instant,
     /// Its place at the endpoint, which is judged by how it ends.
@@ -145,6 +147,7 @@ impl Record {
             endpoint: None,
             trail: Trail::default(),
             trouble: None,
+            is_last: false,
             attempted: tokio::time::Instant::now(),
             turn: None,
             answerer: None,
@@ -174,6 +177,8 @@ impl Record {
         self.endpoint = Some(reached.asked.endpoint.name.clone());
         self.attempted = reached.began;
         self.trouble = reached.trouble;
+        let good = reached.turn.is_some() || reached.question.is_some();
+        self.is_last = good || reached.trouble.is_some();
         // An answer that is continued judges each of its backends by itself.
         if reached.question.is_none() {
             self.turn = reached.turn.take();
@@ -192,7 +197,11 @@ impl Record {
     /// The answer was cut, and another backend goes on with it, or none.
     pub(super) fn hand_over(&mut self, handover: Handover) {
         self.trail.join(handover.trail);
-        let Some(next) = handover.to else { return };
+        let Some(next) = handover.to else {
+            // It is in the trail already.
+            self.is_last = false;
+            return;
+        };
         self.took.hand_over(&next);
         self.endpoint = Some(next.endpoint);
         if let Some((_, entry)) = &mut self.entry {
@@ -294,9 +303,9 @@ impl Record {
     }
 
     /// The request was given up at entry `index`.
-    pub fn came_to(&mut self, index: Option<usize>) {
+    pub fn came_to(&mut self, index: Option<u32>) {
         if let (Some((_, entry)), Some(index)) = (&mut self.entry, index) {
-            *entry = index;
+            *entry = index as usize;
         }
     }
 
@@ -307,7 +316,7 @@ impl Record {
 
     /// What was tried, where that was more than one attempt.
     pub(super) fn attempts(&self) -> Option<String> {
-        let answered = self.endpoint.as_ref().and_then(|_| self.upstream());
+        let answered = self.upstream().filter(|_| self.is_last);
         self.trail
             .told(answered.map(|upstream| (upstream, self.last_word())))
     }
@@ -318,6 +327,7 @@ impl Record {
         };
         let known = answerer.lock().unwrap_or_else(PoisonError::into_inner);
         if let (Some((index, endpoint)), Some((_, entry))) = (&*known, &mut self.entry) {
+            self.is_last = true;
             *entry = *index;
             self.endpoint = Some(endpoint.clone());
         }

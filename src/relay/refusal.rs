@@ -25,7 +25,7 @@ pub struct Refusal {
     /// What was tried before.
     pub trail: Trail,
     /// The entry of the route's chain that was asked last.
-    pub entry: Option<usize>,
+    pub entry: Option<u32>,
 }
 
 impl Refusal {

@@ -50,6 +50,8 @@ pub(super) struct Rescued {
     handover: Option<Handover>,
     /// The error that the leg has told, kept back while somebody else is looked for.
     error: Option<Bytes>,
+    /// Whether somebody was looked for who goes on.
+    sought: bool,
 }
 
 /// One backend's part.
@@ -109,6 +111,7 @@ impl Rescued {
             end: None,
             handover: None,
             error: None,
+            sought: false,
         }
     }
 
@@ -336,6 +339,7 @@ impl Rescued {
             self.give_up(reason);
             return;
         }
+        self.sought = true;
         self.spent.push(self.leg.endpoint);
         let cut = rest::Cut {
             entry: self.leg.entry,
@@ -348,7 +352,9 @@ impl Rescued {
 
     /// Nobody goes on. Where the backend has told an error, its own words are the most honest ones.
     fn give_up(&mut self, reason: Reason) {
-        self.question.route.rescues.failed.inc();
+        if self.legs > 0 || self.sought {
+            self.question.route.rescues.failed.inc();
+        }
         self.state = match self.error.take() {
             None => State::Broken(Some(reason)),
             Some(error) => {

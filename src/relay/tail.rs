@@ -64,6 +64,8 @@ pub(super) struct Tail {
     pub(super) took: Took,
     /// The entry of the chain, and the endpoint, that went on with it.
     pub(super) answerer: Option<(usize, Arc<str>)>,
+    /// Whether it was cut, and nobody could go on.
+    pub(super) is_lost: bool,
 }
 
 impl Tail {
@@ -79,6 +81,7 @@ impl Tail {
             trail: Trail::default(),
             took: Took::default(),
             answerer: None,
+            is_lost: false,
         }
     }
 
@@ -103,6 +106,7 @@ impl Tail {
             };
             if let Some(handover) = body.handover() {
                 self.trail.join(handover.trail);
+                self.is_lost = handover.to.is_none();
                 if let Some(next) = handover.to {
                     self.took.hand_over(&next);
                     self.answerer = Some((next.entry, next.endpoint));

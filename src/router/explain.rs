@@ -49,7 +49,11 @@ impl fmt::Display for Explanation {
             Verdict::Takes { route, because } => {
                 writeln!(f, "  takes route `{}`: {because}", route.name)?;
                 for (at, target) in route.to.iter().enumerate() {
-                    let step = if at == 0 { "goes to" } else { "or else to" };
+                    let step = match (at, target.larger) {
+                        (0, _) => "goes to",
+                        (_, false) => "or else to",
+                        (_, true) => "or, where the request is too long for the model, to",
+                    };
                     write!(f, "  {step} upstream `{}`", target.upstream.name)?;
                     match &target.model {
                         Some(model) => writeln!(f, ", as model `{model}`")?,

@@ -47,7 +47,8 @@ pub struct EndpointReport {
     pub ejections: u64,
     /// Requests that are with it now.
     pub in_flight: usize,
-    /// The moving average of the time to an answer's first event, in milliseconds; none before the first.
+    /// The moving average of the time to an answer's first event, in milliseconds, a failure counting as a long one;
+    /// none before the first of either.
     pub first_event_ms: Option<f64>,
 }
 

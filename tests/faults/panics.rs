@@ -31,7 +31,8 @@ impl Visit for Looks {
 
 impl Subscriber for Failing {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        *metadata.level() == Level::WARN && metadata.target().starts_with("deltaway::relay::attempts")
+        *metadata.level() == Level::WARN
+            && metadata.target().starts_with("deltaway::relay::attempts")
     }
 
     fn new_span(&self, _: &Attributes<'_>) -> Id {

@@ -58,7 +58,7 @@ table! {
 table! {
     /// `[admin]`.
     ADMIN {
-        about: "The listener for operators: `/livez`, `/readyz`, `/metrics`. It asks nobody for a key: \
+        about: "The listener for operators: `/livez`, `/readyz`, `/metrics`, `/upstreams`. It asks nobody for a key: \
                 let it listen where only operators reach it. Without this table there is none.",
         example: "[admin]\nlisten = \"127.0.0.1:9090\"\n",
         forms: &[]

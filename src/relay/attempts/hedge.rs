@@ -127,7 +127,6 @@ fn last_of(
     let trail = match &mut first {
         Ok(reached) => {
             let mut trail = std::mem::take(&mut reached.trail);
-            // It would have been the caller's, and is now one that was asked in vain.
             if let Some(trouble) = reached.trouble {
                 trail.failed(&route.chain[reached.entry].group.name, trouble);
             }

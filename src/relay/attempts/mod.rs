@@ -203,16 +203,8 @@ impl Run {
                 Ok((asked, turn)) => {
                     span.record("status", asked.answer.head.status.as_u16());
                     entry.attempts.answered.inc();
-                    return Ok(Entered::Answered(Box::new(Reached {
-                        began: turn.began(),
-                        asked,
-                        entry: index,
-                        clocks,
-                        trouble: None,
-                        turn: Some(turn),
-                        trail: Trail::default(),
-                        question: None,
-                    })));
+                    let reached = Reached::good(asked, index, clocks, turn);
+                    return Ok(Entered::Answered(Box::new(reached)));
                 }
                 Err(failed) => *failed,
             };
@@ -388,7 +380,7 @@ impl Run {
                 };
                 let upstream = &self.question.route.chain[entry].upstream.name;
                 let mut refusal = Refusal::upstream(&fault, upstream);
-                refusal.entry = Some(entry);
+                refusal.entry = u32::try_from(entry).ok();
                 Last::Refusal(refusal)
             }
         }
@@ -406,7 +398,11 @@ impl Run {
     fn give_up(mut self, last: Last) -> Result<Reached, Refusal> {
         match (last, self.spare.take()) {
             (Last::Answer(reached), _) => Ok(self.finish(*reached)),
-            (Last::Refusal(_), Some(spare)) => Ok(self.finish(*spare)),
+            (Last::Refusal(_), Some(mut spare)) => {
+                // It is in the trail already.
+                spare.trouble = None;
+                Ok(self.finish(*spare))
+            }
             (Last::Refusal(mut refusal), None) => {
                 refusal.trail = self.trail;
                 Err(refusal)

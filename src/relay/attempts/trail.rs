@@ -5,15 +5,12 @@ use std::sync::Arc;
 
 use crate::config::Trouble;
 
-/// Most attempts that are remembered; further ones are counted.
+/// Most attempts that are remembered.
 const MOST: usize = 16;
 
-/// The attempts that led to no answer, in order.
+/// The attempts that led to no answer, in order; the first ones, where there were many.
 #[derive(Debug, Clone, Default)]
-pub struct Trail {
-    tried: Vec<(Arc<str>, &'static str)>,
-    more: usize,
-}
+pub struct Trail(Vec<(Arc<str>, &'static str)>);
 
 impl Trail {
     /// An attempt on `upstream` has failed.
@@ -23,24 +20,21 @@ impl Trail {
 
     /// Something became of `upstream`.
     pub fn note(&mut self, upstream: &Arc<str>, word: &'static str) {
-        if self.tried.len() < MOST {
-            self.tried.push((upstream.clone(), word));
-        } else {
-            self.more += 1;
+        if self.0.len() < MOST {
+            self.0.push((upstream.clone(), word));
         }
     }
 
     /// Adds what `other` went through.
     pub fn join(&mut self, other: Self) {
-        for (upstream, word) in other.tried {
+        for (upstream, word) in other.0 {
             self.note(&upstream, word);
         }
-        self.more += other.more;
     }
 
     /// It all in one line, with the last upstream and what became of it; none where nothing failed before that.
     pub fn told(&self, last: Option<(&str, &str)>) -> Option<String> {
-        if self.tried.is_empty() {
+        if self.0.is_empty() {
             return None;
         }
         Some(match last {
@@ -53,15 +47,15 @@ impl Trail {
 /// `openai:overloaded,openai:overloaded,vllm:silent`.
 impl fmt::Display for Trail {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (index, (upstream, word)) in self.tried.iter().enumerate() {
+        for (index, (upstream, word)) in self.0.iter().enumerate() {
             if index > 0 {
                 f.write_char(',')?;
             }
             write!(f, "{upstream}:{word}")?;
         }
-        match self.more {
-            0 => Ok(()),
-            more => write!(f, ",and {more} more"),
+        if self.0.len() == MOST {
+            f.write_str(",…")?;
         }
+        Ok(())
     }
 }

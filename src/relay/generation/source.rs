@@ -173,7 +173,7 @@ impl Source<'_> {
             _ => Cut::Events(Splitter::new(most)),
         };
         let began = reached.began;
-        let mut answerer = (reached.entry, reached.asked.endpoint.name.clone());
+        let answerer = (reached.entry, reached.asked.endpoint.name.clone());
         generation.answered_by(answerer.0, answerer.1.clone());
         let mut tail = Tail::new(generation.stream.clone(), cut);
         tail.trail = std::mem::take(&mut reached.trail);
@@ -212,31 +212,37 @@ impl Source<'_> {
         if let Some(turn) = tail.turn.take().filter(|_| concerns) {
             turn.end(Some(verdict.ending == Ending::Complete));
         }
-        if let Some(last) = tail.answerer.take() {
-            generation.answered_by(last.0, last.1.clone());
-            answerer = last;
-        }
-        let (entry, endpoint) = answerer;
-        let entry = &generation.route.chain[entry];
         tail.took.usage = watcher.usage();
-        entry.count_tokens(&tail.took);
-        let completion = tail.took.completion();
+        let (entry, endpoint) = tail.answerer.take().unwrap_or(answerer);
+        generation.answered_by(entry, endpoint.clone());
+        generation.route.chain[entry].count_tokens(&tail.took);
         self.finish(verdict, code, &message);
-        let attempts = tail
-            .trail
-            .told(Some((&entry.upstream.name, word_of(verdict.ending))));
+        let ended = Ended {
+            entry,
+            endpoint: &endpoint,
+            verdict,
+            reason: (!whole).then_some(message.as_str()),
+        };
+        self.log(&tail, &ended, started);
+    }
+
+    fn log(&self, tail: &Tail, ended: &Ended<'_>, started: Instant) {
+        let generation = self.generation;
+        let upstream = &generation.route.chain[ended.entry].upstream.name;
+        let last = (&**upstream, word_of(ended.verdict.ending));
+        let completion = tail.took.completion();
         tracing::info!(
             route = %generation.route.config.name,
             stream = %generation.id,
-            %endpoint,
-            attempts,
+            endpoint = ended.endpoint,
+            attempts = tail.trail.told((!tail.is_lost).then_some(last)),
             prompt_tokens = tail.took.usage.prompt,
             completion_tokens = completion.map(|(tokens, _)| tokens),
             tokens = completion.map(|(_, estimated)| counted(estimated)),
             events = tail.events,
             total_ms = started.elapsed().as_millis() as u64,
-            ending = %verdict.ending,
-            reason = (!whole).then_some(message.as_str()),
+            ending = %ended.verdict.ending,
+            reason = ended.reason,
             "a kept answer has ended"
         );
     }
@@ -278,6 +284,15 @@ impl Source<'_> {
         headers.remove(http::header::CONTENT_LENGTH);
         headers
     }
+}
+
+/// How a kept answer ended.
+struct Ended<'e> {
+    /// The entry of the chain that gave the end of it.
+    entry: usize,
+    endpoint: &'e str,
+    verdict: Verdict,
+    reason: Option<&'e str>,
 }
 
 /// What became of the last attempt, in a word.
