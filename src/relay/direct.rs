@@ -42,6 +42,8 @@ pub(super) struct Direct {
     parting: Parting,
     /// How the caller is told what its answer took.
     told: Option<Told>,
+    /// Trailers of the upstream that follow what the caller was told.
+    trailers: Option<Box<HeaderMap>>,
     record: Box<Record>,
 }
 
@@ -84,6 +86,7 @@ impl Direct {
             state: State::Open,
             parting: Parting::default(),
             told: None,
+            trailers: None,
             record,
         }
     }
@@ -102,7 +105,10 @@ impl Direct {
         loop {
             match self.state {
                 State::Open => {}
-                State::Over => return Poll::Ready(None),
+                State::Over => {
+                    let trailers = self.trailers.take();
+                    return Poll::Ready(trailers.map(|trailers| Ok(Frame::trailers(*trailers))));
+                }
                 State::Aborting => return self.poll_abort(cx),
             }
             if self.record.socket().is_stopping() {
@@ -129,7 +135,7 @@ impl Direct {
 
     /// Whether nothing more will be handed out.
     pub(super) fn is_over(&self) -> bool {
-        self.state == State::Over
+        self.state == State::Over && self.trailers.is_none()
     }
 
     /// The number of bytes to come, where it is known and stays.
@@ -184,12 +190,23 @@ impl Direct {
     }
 
     /// Trailers end a body; they are passed on unless something else has to be said.
-    fn close_with(&mut self, trailers: HeaderMap) -> Option<Frame<Bytes>> {
-        let event = self.close(TransportEnd::Framed);
-        match self.state {
-            State::Over => event.or_else(|| Some(Frame::trailers(trailers))),
-            State::Open | State::Aborting => event,
+    fn close_with(&mut self, mut trailers: HeaderMap) -> Option<Frame<Bytes>> {
+        let telling = self.told.is_some();
+        let last = self.close(TransportEnd::Framed);
+        if self.state != State::Over {
+            return last;
         }
+        let last = match last.map(Frame::into_trailers) {
+            None => return Some(Frame::trailers(trailers)),
+            Some(Ok(ours)) => {
+                trailers.extend(ours);
+                return Some(Frame::trailers(trailers));
+            }
+            Some(Err(last)) => last,
+        };
+        // Behind an error there is nothing more to say.
+        self.trailers = telling.then(|| Box::new(trailers));
+        Some(last)
     }
 
     /// What is due because the upstream has nothing: a frame, or a change of state.

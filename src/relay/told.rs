@@ -58,7 +58,7 @@ impl Told {
         if self == Self::Trailers {
             let names = NAMES.map(|name| name.to_string()).join(", ");
             if let Ok(names) = HeaderValue::try_from(names) {
-                headers.insert(TRAILER, names);
+                headers.append(TRAILER, names);
             }
         }
     }

@@ -1,8 +1,8 @@
 //! Faults of attempts: what one caller, or one answer, may bring about for all others.
 
 use crate::support::api::{CHAT, PLAIN};
-use crate::support::script::{Line, chain, chat_of, error, errors, stream, text_of, told};
-use crate::support::{Ask, Backend, Client, Gateway, Script, toml, within};
+use crate::support::script::{Line, chain, chat_of, error, errors, stop_of, stream, text_of, told};
+use crate::support::{Ask, Backend, Client, Ended, Gateway, Script, toml, wire, within};
 
 /// 60. A caller whose own key had reached its limit, or whose request was refused with a `Retry-After`, sent all others to
 /// the next entry for a minute.
@@ -146,5 +146,64 @@ async fn r64_an_error_of_the_request_within_an_answer_is_the_callers_alone() {
                 gateway.stop().await;
             }
         }
+    }
+}
+
+/// 66. A backend that told of more tokens than there can be turned the counters of tokens back.
+#[tokio::test]
+async fn r66_figures_that_cannot_be_are_none() {
+    for (figure, counted) in [
+        (
+            "18446744073709551615",
+            "completion-tokens=1 tokens=estimated",
+        ),
+        ("1e14", "completion-tokens=1 tokens=estimated"),
+        ("7", "completion-tokens=7 tokens=reported"),
+    ] {
+        let usage = format!(
+            "data: {{\"object\":\"chat.completion.chunk\",\"choices\":[],\"usage\":{{\"completion_tokens\":{figure}}}}}\n\n"
+        );
+        let events = text_of("a", "m", "hi") + &usage + &stop_of("a", "m");
+        let backend = Script::saying(stream(&events)).await;
+        let url = [backend.backend.url()];
+        let gateway = Gateway::start(&chain(&[(&url, "")], "usage = \"comment\"\n")).await;
+        let answer = gateway.fetch(&CHAT.ask()).await;
+        assert!(
+            answer.text().contains(counted),
+            "{figure}: {}",
+            answer.text()
+        );
+        gateway.stop().await;
+    }
+}
+
+/// 67. Where a caller is told what its answer took, the upstream's own trailers were lost.
+#[tokio::test]
+async fn r67_trailers_of_the_upstream_stay_beside_ours() {
+    let head = wire::head(
+        "HTTP/1.1 200 OK",
+        &[
+            "Content-Type: text/event-stream",
+            "Trailer: X-Sum",
+            "Transfer-Encoding: chunked",
+        ],
+    );
+    let events = wire::chunk(chat_of("a", &["hi"]));
+    let answer = [head, events, b"0\r\nX-Sum: 7\r\n\r\n".to_vec()].concat();
+    for (usage, comment) in [("no", false), ("comment", true), ("trailers", false)] {
+        let backend = Backend::answering(answer.clone()).await;
+        let url = [backend.url()];
+        let source = chain(&[(&url, "")], &format!("usage = \"{usage}\"\n"));
+        let gateway = Gateway::start(&source).await;
+        let ask = CHAT.ask().field("TE: trailers").field("Connection: TE");
+        let got = gateway.fetch(&ask).await;
+        assert_eq!(got.text().contains(": deltaway"), comment, "{usage}");
+        let Ended::LastChunk(trailers) = got.ended else {
+            panic!("{usage}: {:?}", got.ended);
+        };
+        let has = |name: &str| trailers.iter().any(|(it, _)| it.eq_ignore_ascii_case(name));
+        assert!(has("x-sum"), "{usage}: {trailers:?}");
+        assert_eq!(has("deltaway-tokens"), usage == "trailers", "{trailers:?}");
+        gateway.stop().await;
     }
 }

@@ -263,6 +263,10 @@ pub(super) fn needs(route: &Route, section: &Section, gathered: &mut Gathered<'_
 
 fn without_model_api(route: &Route, section: &Section, gathered: &mut Gathered<'_>) {
     let help = "take it out, or leave `dialect` to be told by the path (`auto`)";
+    if route.hedge.is_some() {
+        let error = Malformed::new("has no use: no model API is spoken here", help);
+        wrong(section, &keys::ROUTE_HEDGE, error, gathered);
+    }
     if route.rescue {
         let error = Malformed::new("has no use: no model API is spoken here", help);
         wrong(section, &keys::ROUTE_RESCUE, error, gathered);

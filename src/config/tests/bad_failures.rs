@@ -275,10 +275,11 @@ fn what_only_a_model_api_has() {
     let none = "has no use: no model API is spoken here | \
                 take it out, or leave `dialect` to be told by the path (`auto`)";
     route(
-        "to = 'a'\nrescue = true\nusage = 'comment'\ndialect = 'plain'",
+        "to = ['a', 'b']\nrescue = true\nusage = 'comment'\nhedge = '1s'\ndialect = 'plain'",
         &[
             &format!("11:10: routes.s.rescue: {none}"),
             &format!("12:9: routes.s.usage: {none}"),
+            &format!("13:9: routes.s.hedge: {none}"),
         ],
     );
     route(
