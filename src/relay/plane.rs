@@ -83,9 +83,10 @@ impl Entry {
             (TokenKind::Reasoning, usage.reasoning),
         ];
         for (kind, tokens) in told {
-            self.tokens
-                .of(kind, Counted::Reported)
-                .inc_by(tokens.unwrap_or_default());
+            // Most answers tell nothing, and all workers share the counters.
+            if let Some(tokens) = tokens {
+                self.tokens.of(kind, Counted::Reported).inc_by(tokens);
+            }
         }
         if let Some((tokens, estimated)) = took.of_the_last() {
             let counted = match estimated {

@@ -83,7 +83,9 @@ impl Group {
     pub fn pick(&self, wish: &Wish<'_>) -> Option<Turn> {
         let now = Instant::now();
         if self.members.len() == 1 {
-            let able = self.can_be_asked(0, now);
+            let health = &self.members[0].endpoint.health;
+            // Its breaker says the rest when it is entered.
+            let able = health.is_checked() && !health.is_resting(now);
             let turn = able.then(|| self.enter(0, now, false)).flatten();
             let forced = || {
                 (!wish.elsewhere)
@@ -141,11 +143,14 @@ impl Group {
         self.hedges.take(percent, 0, Instant::now())
     }
 
-    /// Counts a request, of which budgets allow a share.
+    /// Counts a request, of which a share may be sent again.
     pub fn count(&self) {
-        let now = Instant::now();
-        self.retries.count(now);
-        self.hedges.count(now);
+        self.retries.count(Instant::now());
+    }
+
+    /// Counts a request, of which a share may be asked of another upstream as well.
+    pub fn count_for_hedges(&self) {
+        self.hedges.count(Instant::now());
     }
 
     /// How many endpoints are asked at least while there is nowhere else to go.

@@ -185,6 +185,9 @@ impl Run {
         let mut tried = self.avoid.clone();
         let mut ready = None;
         entry.group.count();
+        if route.config.hedge.is_some() {
+            entry.group.count_for_hedges();
+        }
         loop {
             let picked = ready.take().or_else(|| {
                 entry.group.pick(&Wish {

@@ -5,15 +5,12 @@
 
 use std::time::Duration;
 
-use crate::config::{Remedies, Remedy, Retry, Route, Trouble};
+use crate::config::{Remedy, Retry, Route, Trouble};
 
 /// Where a request stands in its route's chain.
 #[derive(Debug, Clone)]
 pub(super) struct Plan<'r> {
-    /// Of each entry, whether it is kept for requests that are too long for others.
-    larger: Vec<bool>,
-    retry: Option<Retry>,
-    remedies: &'r Remedies,
+    route: &'r Route,
     /// The entry that is asked.
     entry: usize,
     /// How often it was asked again.
@@ -56,9 +53,7 @@ impl<'r> Plan<'r> {
     /// A request that begins at `entry` of the route's chain.
     pub(super) fn new(route: &'r Route, entry: usize, resend: bool) -> Self {
         Self {
-            larger: route.to.iter().map(|target| target.larger).collect(),
-            retry: route.retry,
-            remedies: &route.failures,
+            route,
             entry,
             again: 0,
             resend,
@@ -94,10 +89,11 @@ impl<'r> Plan<'r> {
     }
 
     fn next(&self, larger: bool) -> Option<usize> {
-        let behind = self.entry + 1..self.larger.len();
+        let targets = &self.route.to;
+        let behind = self.entry + 1..targets.len();
         behind
             .filter(|_| self.roams)
-            .find(|&index| self.larger[index] == larger)
+            .find(|&index| targets[index].larger == larger)
     }
 
     /// Leaves the entry out: none of its endpoints can be asked.
@@ -110,7 +106,7 @@ impl<'r> Plan<'r> {
         if failed.sent && !self.resend {
             return Step::GiveUp;
         }
-        match self.remedies.of(failed.trouble) {
+        match self.route.failures.of(failed.trouble) {
             Remedy::Again => self.again(failed, chance),
             Remedy::Next => self.skip(),
             Remedy::Larger => match self.go(self.next(true)) {
@@ -130,7 +126,7 @@ impl<'r> Plan<'r> {
         if failed.ordinary && !failed.untried {
             return self.skip();
         }
-        let Some(retry) = self.retry.filter(|retry| self.again < retry.times) else {
+        let Some(retry) = self.route.retry.filter(|retry| self.again < retry.times) else {
             return self.skip();
         };
         // Another endpoint has not asked for any pause.
