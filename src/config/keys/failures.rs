@@ -103,7 +103,7 @@ table! {
 table! {
     /// `retry` of a route.
     RETRY {
-        about: "How a request is sent again, as long as the head of the answer was not sent to the client. Only requests \
+        about: "How a request is sent again, as long as nothing of an answer was sent to the client. Only requests \
                 that may be: methods that are idempotent (RFC 9110 §9.2.2), and `POST` where a model API is spoken. \
                 Where no connection could be made, any request goes on. When all attempts have failed, the \
                 caller gets the last one's own answer, or the last one that any backend gave. `retry = true` stands for this table with all defaults.",
@@ -145,7 +145,7 @@ const REMEDY: Kind = Kind::Choice(REMEDIES);
 table! {
     /// `failures` of a route: a key for each of `Trouble::ALL`, in its order.
     FAILURES {
-        about: "What is done about an attempt that failed in one of these ways, as long as the head of the answer was not sent \
+        about: "What is done about an attempt that failed in one of these ways, as long as nothing of an answer was sent \
                 to the client. An error that is told under status 200 counts too, where others could be asked: in JSON, or in a stream \
                 before its first content. `again`: the same upstream is asked again, as `retry` says, then the next entry of \
                 `to`. `next`: the next entry at once. `larger`: the next entry that is marked `larger`. `give-up`, and \

@@ -56,7 +56,7 @@ table! {
          body is held: see `model_within`. A name over 256 bytes is answered 400.");
     ROUTE_TO = ("to", Kind::OneOrMore(&Kind::TextOrTable(&UPSTREAM_NAME, &TARGET)),
         Fallback::Absent("–"),
-        "The upstream, or several in order of preference: where an attempt fails before the head of an answer was \
+        "The upstream, or several in order of preference: where an attempt fails before anything of an answer was \
          sent to the client, `failures` says whether the same upstream is asked again, the next entry is, or the answer is the \
          caller's.");
     ROUTE_PUBLISH = ("publish", Kind::Text(&TOPIC_TEMPLATE), Fallback::Absent("–"),
