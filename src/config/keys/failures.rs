@@ -64,7 +64,7 @@ table! {
     EJECT {
         about: "An endpoint whose answers fail is left out for a while. What counts is what speaks against the endpoint, \
                 not against the request or its caller: no connection or one that ends early, silence, what is no HTTP, \
-                and answers in the 500s. After its pause a few requests try whether it is well again; each \
+                answers in the 500s, and answers that are cut or tell an error of the backend's own. After its pause a few requests try whether it is well again; each \
                 further time in a row doubles the pause. `eject = true` stands for this table with all defaults.",
         example: "[upstreams.gpu.eject]\nafter = 3\nlongest = \"1m\"\n",
         forms: &[]
@@ -88,7 +88,9 @@ table! {
     /// `retry_budget` of an upstream.
     RETRY_BUDGET {
         about: "How much of the load may be requests that are sent again. It keeps an upstream that fails from being \
-                held down by retries. A request that finds it used up goes on as though it had been sent again as often as it may.",
+                held down by retries. A request that finds it used up goes on as though it had been sent again as often as it may. \
+                Asking the same upstream for the rest of an answer (`rescue` of a route) is a retry; an attempt that got no connection \
+                is none.",
         example: "[upstreams.gpu.retry_budget]\npercent = 10\n",
         forms: &[]
     }
@@ -101,10 +103,10 @@ table! {
 table! {
     /// `retry` of a route.
     RETRY {
-        about: "How a request is sent again, as long as the head of the answer was not sent to the client. Only requests \
+        about: "How a request is sent again, as long as nothing of an answer was sent to the client. Only requests \
                 that may be: methods that are idempotent (RFC 9110 §9.2.2), and `POST` where a model API is spoken. \
                 Where no connection could be made, any request goes on. When all attempts have failed, the \
-                caller gets the last one's own answer. `retry = true` stands for this table with all defaults.",
+                caller gets the last one's own answer, or the last one that any backend gave. `retry = true` stands for this table with all defaults.",
         example: "[routes.small.retry]\ntimes = 1\nbody = \"4MiB\"\n",
         forms: &[]
     }
@@ -118,7 +120,8 @@ table! {
          more is not asked again: the next entry is, or its answer is the caller's.");
     RETRY_BODY = ("body", Kind::Size(0, 1 << 30), Fallback::Size(1 << 20),
         "Largest request body that is kept to be sent again, as far as `max_body` lets it come at all. A larger one \
-         streams through, and is not sent again once a byte of it went out.");
+         streams through, or is held because the route reads it (`model_within`): either way it is not sent again once a byte of it \
+         went out. One whose length is not announced is kept only where the route reads it.");
 }
 
 /// What is done about `trouble` where the route says nothing else, as it is written.
@@ -142,10 +145,12 @@ const REMEDY: Kind = Kind::Choice(REMEDIES);
 table! {
     /// `failures` of a route: a key for each of `Trouble::ALL`, in its order.
     FAILURES {
-        about: "What is done about an attempt that failed in one of these ways, as long as the head of the answer was not sent \
-                to the client. `again`: the same upstream is asked again, as `retry` says, then the next entry of \
+        about: "What is done about an attempt that failed in one of these ways, as long as nothing of an answer was sent \
+                to the client. An error that is told under status 200 counts too, where others could be asked: in JSON, or in a stream \
+                before its first content. `again`: the same upstream is asked again, as `retry` says, then the next entry of \
                 `to`. `next`: the next entry at once. `larger`: the next entry that is marked `larger`. `give-up`, and \
-                wherever there is no entry left: the answer is the caller's.",
+                wherever there is no entry left: the answer is the caller's. Before that, an entry that was passed over because \
+                none of its endpoints could be asked is come back to, once.",
         example: "[routes.small.failures]\nrate_limited = \"next\"\nquota = \"give-up\"\n",
         forms: &[]
     }
@@ -168,7 +173,7 @@ table! {
     FAILURE_FAILED = ("failed", REMEDY, Fallback::Later(|| usual(Trouble::Failed)),
         "500 and whatever else is in the 500s.");
     FAILURE_TRANSIENT = ("transient", REMEDY, Fallback::Later(|| usual(Trouble::Transient)),
-        "408 and 409.");
+        "408, 409 and 425.");
     FAILURE_CREDENTIALS = ("credentials", REMEDY, Fallback::Later(|| usual(Trouble::Credentials)),
         "401 and 403.");
     FAILURE_UNKNOWN_MODEL = ("unknown_model", REMEDY, Fallback::Later(|| usual(Trouble::UnknownModel)),

@@ -56,7 +56,7 @@ table! {
          body is held: see `model_within`. A name over 256 bytes is answered 400.");
     ROUTE_TO = ("to", Kind::OneOrMore(&Kind::TextOrTable(&UPSTREAM_NAME, &TARGET)),
         Fallback::Absent("–"),
-        "The upstream, or several in order of preference: where an attempt fails before the head of an answer was \
+        "The upstream, or several in order of preference: where an attempt fails before anything of an answer was \
          sent to the client, `failures` says whether the same upstream is asked again, the next entry is, or the answer is the \
          caller's.");
     ROUTE_PUBLISH = ("publish", Kind::Text(&TOPIC_TEMPLATE), Fallback::Absent("–"),
@@ -134,24 +134,27 @@ table! {
         "The model API spoken here: it decides how a stream is known to be complete and in which words \
          an error is told. `auto` tells it from method and path; `plain` is none. Where one is spoken, \
          a JSON error with status 200 is answered 502, with the same body, because SDKs \
-         would take it for an answer.");
+         would take it for an answer; where others could be asked, they are before that.");
     ROUTE_RETRY = ("retry", Kind::FlagOrTable(&RETRY), Fallback::Flag(true),
         "How requests are sent again. `false`: each goes to each entry of `to` once.");
     ROUTE_FAILURES = ("failures", Kind::Table(&FAILURES), Fallback::Absent("all defaults"),
         "What is done about each way to fail.");
     ROUTE_HEDGE = ("hedge", Kind::Limit, Fallback::Limit(Limit::Off),
         "Asks the next entry of `to` as well when there was no content for this long, and takes whichever has some first; the \
-         other is dropped. Content is text, reasoning or a tool call, not a role or a ping. Both may cost. Needs a second \
-         entry that is not `larger`.");
+         other is dropped. Content is text, reasoning or a tool call, not a role or a ping; until there is some, the head of the answer \
+         is held. Both may cost. Needs a second entry that is not `larger`.");
     ROUTE_HEDGE_PERCENT = ("hedge_percent", Kind::Count(1, 100), Fallback::Count(10),
-        "Most requests of a hundred that are asked twice. Needs `hedge`.");
+        "Most requests of a hundred that are asked twice: of those of the last ten seconds, rounded down, so that `10` is none \
+         below ten requests in ten seconds. Needs `hedge`.");
     ROUTE_RESCUE = ("rescue", Kind::Flag, Fallback::Flag(false),
-        "Whether an answer of a model API that was cut is continued on the next entry of `to`. What was delivered stays \
+        "Whether an answer of a model API that was cut is continued on the next entry of `to`, or on the same upstream where there \
+         is none behind (within its `retry_budget`), at most twice. What was delivered stays \
          delivered: that entry is given it to go on from (`prefill` of its upstream), or answers anew, and is compared with it \
          text by text. Never within a tool call or structured output. Each rescue costs one further question.");
     ROUTE_USAGE = ("usage", Kind::Choice(USAGE), Fallback::Text(USAGE[0]),
         "Where the caller is told what an answer took, in tokens. `comment`: in a comment at the end of an event stream. \
-         `trailers`: in trailers, for callers that take them (`TE: trailers`).");
+         `trailers`: in trailers, for callers that take them (`TE: trailers`). Not for kept answers (`resume`): their readers are told \
+         none.");
 }
 
 table! {

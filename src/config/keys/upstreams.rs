@@ -40,7 +40,8 @@ table! {
          where TLS agrees on it, else 1.1.");
     UPSTREAM_LOOKUP = ("lookup", Kind::Duration(Duration::from_secs(1)),
         Fallback::Duration(Duration::from_secs(30)),
-        "How long the addresses of a name are used before it is looked up again.");
+        "How long the addresses of a name are used before it is looked up again. Connections to an address that it has no more get \
+         no new requests.");
     UPSTREAM_CHECK = ("check", Kind::Table(&CHECK), Fallback::Absent("only requests show who is well"),
         "Asks each endpoint whether it is well.");
     UPSTREAM_EJECT = ("eject", Kind::FlagOrTable(&EJECT), Fallback::Flag(true),
@@ -51,7 +52,8 @@ table! {
         "How the upstream takes the beginning of an answer that it is to continue (`rescue` of a route). `no`: not at all; \
          the answer is begun anew, and compared with what was delivered. `assistant`: as a last message of the \
          assistant. `prefix`: as such a message with `\"prefix\": true`. `continue`: as such a message, with \
-         `\"continue_final_message\": true` and `\"add_generation_prompt\": false` in the request.");
+         `\"continue_final_message\": true` and `\"add_generation_prompt\": false` in the request. It is trusted: one that takes the \
+         beginning and does not go on from it repeats the text.");
     UPSTREAM_CREDENTIALS = ("credentials", Kind::Table(&CREDENTIALS),
         Fallback::Absent("the caller's own pass through"),
         "What proves to the upstream who is calling. The caller's own are removed: `authorization`, \
@@ -68,7 +70,8 @@ table! {
     /// `credentials` of an upstream.
     CREDENTIALS {
         about: "What is put into requests to the upstream. A secret written as `\"${NAME:-}\"` may be \
-                empty: the start succeeds, and routes to this upstream answer 503, naming the variable.",
+                empty: the start succeeds, and this upstream is skipped; a route that has nobody else to ask answers 503, \
+                naming the variable.",
         example: "[upstreams.openai.credentials]\nbearer = \"${OPENAI_API_KEY:-}\"\n\n\
                   [upstreams.anthropic]\nurl = \"https://api.anthropic.com\"\n\
                   credentials = { header = \"x-api-key\", value = { file = \"secrets/anthropic\" } }\n",
@@ -136,8 +139,9 @@ table! {
         Fallback::Later(|| model_or_plain(show_limit(DEFAULT_CLOCKS.first_event),
             show_limit(DEFAULT_PLAIN_CLOCKS.first_event))),
         "Until the first event of an event stream (or line of NDJSON) is whole; comments are no events. \
-         Starts with the attempt; nothing resets it. Where a further entry of `to` could still be asked, the head of the \
-         answer is held until then; that entry is asked when the clock runs out (`no_event` of `failures`).");
+         Starts with the attempt; nothing resets it. Where another entry of `to`, or another endpoint, could be asked, the head of the \
+         answer is held until its first content, or for one second after a first event without any; the next entry is asked when \
+         the clock runs out (`no_event` of `failures`).");
     CLOCK_IDLE = ("idle", Kind::Limit,
         Fallback::Later(|| model_or_plain(show_limit(DEFAULT_CLOCKS.idle),
             show_limit(DEFAULT_PLAIN_CLOCKS.idle))),
