@@ -152,6 +152,12 @@ impl Run {
                 Entered::Ended(last) => match self.left_out.take() {
                     // Rather asked in vain than not at all.
                     Some(index) if !self.leash.is_held() => {
+                        if let Last::Answer(reached) = &last
+                            && let Some(trouble) = reached.trouble
+                        {
+                            // Its last word goes to nobody now.
+                            self.trail.failed(&route.chain[reached.entry].group.name, trouble);
+                        }
                         self.keep(last).await;
                         plan.back_to(index);
                     }
@@ -162,7 +168,8 @@ impl Run {
     }
 
     /// An entry whose credential cannot be put in is not asked.
-    fn without_credential(&mut self, plan: &mut Plan<'_>, refusal: Refusal) -> Entered {
+    fn without_credential(&mut self, plan: &mut Plan<'_>, mut refusal: Refusal) -> Entered {
+        refusal.entry = u32::try_from(plan.entry()).ok();
         let upstream = &self.question.route.chain[plan.entry()].group.name;
         tracing::warn!(%upstream, reason = refusal.message, "an upstream is not asked");
         self.trail.note(upstream, "no_credential");
@@ -430,7 +437,7 @@ impl Run {
     fn can_be_rescued(&self, reached: &Reached) -> bool {
         let head = &reached.asked.answer.head;
         let stream = head.status == StatusCode::OK && body_kind(&head.headers) == BodyKind::Sse;
-        let body = self.question.body();
+        let body = self.question.body().filter(|_| self.question.resend);
         stream && body.is_some_and(|body| can_be_rescued(self.question.dialect, body))
     }
 }
