@@ -156,7 +156,8 @@ impl Run {
                             && let Some(trouble) = reached.trouble
                         {
                             // Its last word goes to nobody now.
-                            self.trail.failed(&route.chain[reached.entry].group.name, trouble);
+                            self.trail
+                                .failed(&route.chain[reached.entry].group.name, trouble);
                         }
                         self.keep(last).await;
                         plan.back_to(index);
