@@ -23,7 +23,7 @@ const ERROR_ANSWER: u64 = 64 * 1024;
 /// The answer for the client to an answer of an upstream.
 pub(super) async fn answer(
     context: Context,
-    mut reached: Reached,
+    mut reached: Box<Reached>,
     mut record: Box<Record>,
 ) -> Response<Body> {
     record.adopt(&context.route, &mut reached);

@@ -35,8 +35,8 @@ pub(super) struct Reached {
 
 impl Reached {
     /// An answer that counts.
-    pub(super) fn good(asked: Asked, entry: usize, clocks: ResolvedClocks, turn: Turn) -> Self {
-        Self {
+    pub(super) fn good(asked: Asked, entry: usize, clocks: ResolvedClocks, turn: Turn) -> Box<Self> {
+        Box::new(Self {
             began: turn.began(),
             asked,
             entry,
@@ -45,7 +45,7 @@ impl Reached {
             turn: Some(turn),
             trail: Trail::default(),
             question: None,
-        }
+        })
     }
 }
 

@@ -290,7 +290,7 @@ impl Direct {
                     self.clock.limit_first_event(reached.began, limit);
                 }
                 let idle = reached.clocks.idle;
-                let incoming = Incoming::of(*reached);
+                let incoming = Incoming::of(reached);
                 self.clock
                     .begin_idle(idle.filter(|_| !incoming.keeps_time()));
                 self.source = Source::Answer(incoming);

@@ -24,7 +24,7 @@ use crate::dialect::{BodyKind, body_kind};
 pub(super) fn answer(
     context: Context,
     clocks: &ResolvedClocks,
-    asking: Pin<Box<impl Future<Output = Result<Reached, Refusal>> + Send + 'static>>,
+    asking: Pin<Box<impl Future<Output = Result<Box<Reached>, Refusal>> + Send + 'static>>,
     mut record: Box<Record>,
 ) -> Response<Body> {
     let mut headers = HeaderMap::new();
@@ -60,12 +60,12 @@ pub(super) fn answer(
     response
 }
 
-async fn arrival(outcome: Result<Reached, Refusal>) -> Arrival {
+async fn arrival(outcome: Result<Box<Reached>, Refusal>) -> Arrival {
     match outcome {
         Ok(mut reached) => {
             let head = &reached.asked.answer.head;
             if head.status == StatusCode::OK && body_kind(&head.headers) == BodyKind::Sse {
-                return Arrival::Stream(Box::new(reached));
+                return Arrival::Stream(reached);
             }
             Arrival::Unfit {
                 status: head.status.as_u16(),

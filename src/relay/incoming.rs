@@ -40,7 +40,7 @@ pub(super) struct Next {
 
 impl Incoming {
     /// The body of `reached`, which can be continued where its question came along.
-    pub(super) fn of(mut reached: Reached) -> Self {
+    pub(super) fn of(mut reached: Box<Reached>) -> Self {
         match reached.question.take() {
             Some(question) => Self::Rescued(Box::new(Rescued::new(reached, *question))),
             None => Self::Plain(reached.asked.answer.body),

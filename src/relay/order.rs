@@ -236,13 +236,13 @@ pub(super) async fn unless_gone<T>(
 }
 
 /// Asks on behalf of nobody in particular, for an answer that is not compressed.
-pub(super) async fn ask_for_many(order: Box<Order>) -> Result<Reached, Refusal> {
+pub(super) async fn ask_for_many(order: Box<Order>) -> Result<Box<Reached>, Refusal> {
     let route = order.route.clone();
     stayed(ask(order, Hop::default(), true).await?, &route)
 }
 
 /// The answer, unless the upstream switched protocols: nobody can have asked for that where many read.
-fn stayed(reached: Reached, route: &LiveRoute) -> Result<Reached, Refusal> {
+fn stayed(reached: Box<Reached>, route: &LiveRoute) -> Result<Box<Reached>, Refusal> {
     if reached.asked.answer.head.status != StatusCode::SWITCHING_PROTOCOLS {
         return Ok(reached);
     }
@@ -254,7 +254,7 @@ fn stayed(reached: Reached, route: &LiveRoute) -> Result<Reached, Refusal> {
 pub(super) async fn ask_within_total(
     mut order: Box<Order>,
     total: Option<(Instant, Duration)>,
-) -> Result<Reached, Refusal> {
+) -> Result<Box<Reached>, Refusal> {
     let mut hop = hop::strip_request(&mut order.parts.headers);
     hop.upgrade = None;
     let route = order.route.clone();
@@ -266,7 +266,7 @@ async fn ask_within(
     hop: Hop,
     events: bool,
     total: Option<(Instant, Duration)>,
-) -> Result<Reached, Refusal> {
+) -> Result<Box<Reached>, Refusal> {
     let Some((started, limit)) = total else {
         return ask(order, hop, events).await;
     };
@@ -287,8 +287,8 @@ pub(super) fn clocks_of(route: &LiveRoute, index: usize, dialect: Dialect) -> Re
 }
 
 /// Gets an answer from the entries of the chain.
-async fn ask(order: Box<Order>, hop: Hop, events: bool) -> Result<Reached, Refusal> {
-    let (question, upload) = Question::of(*order, hop, events);
+async fn ask(order: Box<Order>, hop: Hop, events: bool) -> Result<Box<Reached>, Refusal> {
+    let (question, upload) = Question::of(order, hop, events);
     // Boxed: a connection that rests, or streams, keeps no room for it.
     Box::pin(attempts::ask(question, upload)).await
 }

@@ -97,7 +97,7 @@ impl std::fmt::Debug for Rescued {
 
 impl Rescued {
     /// The answer that `reached` begins, to `question`.
-    pub(super) fn new(reached: Reached, question: Question) -> Self {
+    pub(super) fn new(reached: Box<Reached>, question: Question) -> Self {
         let dialect = question.dialect;
         Self {
             leg: Leg::new(reached, dialect, None),
@@ -401,7 +401,7 @@ impl Rescued {
 }
 
 impl Leg {
-    fn new(mut reached: Reached, dialect: Dialect, sequel: Option<Sequel>) -> Self {
+    fn new(mut reached: Box<Reached>, dialect: Dialect, sequel: Option<Sequel>) -> Self {
         Self {
             turn: reached.turn.take(),
             endpoint: reached.asked.endpoint.number,

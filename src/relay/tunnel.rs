@@ -30,7 +30,7 @@ use crate::upstream::Transport;
 /// A [`Refusal`] when an upstream switches protocols though nobody asked for it.
 pub(super) fn answer(
     mut context: RequestContext,
-    mut reached: Reached,
+    mut reached: Box<Reached>,
     record: &mut Option<Box<Record>>,
 ) -> Result<Response<Body>, Refusal> {
     let asked = &mut reached.asked;

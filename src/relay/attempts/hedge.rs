@@ -64,7 +64,7 @@ fn behind(question: &Question, entry: usize) -> Option<usize> {
 }
 
 /// Asks, and asks the next entry too when no content has come in time. Whoever is not heard is let go at once.
-pub(super) async fn ask(question: Question, rules: config::Hedge) -> Result<Reached, Refusal> {
+pub(super) async fn ask(question: Box<Question>, rules: config::Hedge) -> Result<Box<Reached>, Refusal> {
     let first = Run::new(question.clone(), None, 0, Until::Content);
     let leash = first.leash.clone();
     let mut first = pin!(first.ask());
@@ -118,9 +118,9 @@ pub(super) async fn ask(question: Question, rules: config::Hedge) -> Result<Reac
 /// error is better than one of ours.
 fn last_of(
     route: &LiveRoute,
-    mut first: Result<Reached, Refusal>,
-    second: Result<Reached, Refusal>,
-) -> (Result<Reached, Refusal>, bool) {
+    mut first: Result<Box<Reached>, Refusal>,
+    second: Result<Box<Reached>, Refusal>,
+) -> (Result<Box<Reached>, Refusal>, bool) {
     if first.is_ok() && second.is_err() {
         return (first, false);
     }
@@ -141,8 +141,8 @@ fn last_of(
 /// `outcome`, with what was tried before it.
 fn behind_trail(
     mut trail: Trail,
-    mut outcome: Result<Reached, Refusal>,
-) -> Result<Reached, Refusal> {
+    mut outcome: Result<Box<Reached>, Refusal>,
+) -> Result<Box<Reached>, Refusal> {
     let own = match &mut outcome {
         Ok(reached) => &mut reached.trail,
         Err(refusal) => &mut refusal.trail,
@@ -153,6 +153,6 @@ fn behind_trail(
 }
 
 /// Whether it is an answer, and no error.
-fn is_good(outcome: &Result<Reached, Refusal>) -> bool {
+fn is_good(outcome: &Result<Box<Reached>, Refusal>) -> bool {
     outcome.as_ref().is_ok_and(|reached| reached.turn.is_some())
 }

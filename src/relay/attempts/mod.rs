@@ -40,7 +40,7 @@ const FOREVER: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
 /// # Errors
 ///
 /// A [`Refusal`] when no endpoint gave an answer. An answer that is an error is an answer.
-pub(super) async fn ask(question: Question, upload: Upload) -> Result<Reached, Refusal> {
+pub(super) async fn ask(question: Box<Question>, upload: Upload) -> Result<Box<Reached>, Refusal> {
     match hedge::of(&question) {
         // Boxed: what most requests do not take must not make their future larger.
         Some(rules) => Box::pin(hedge::ask(question, rules)).await,
@@ -56,8 +56,8 @@ pub(super) async fn ask_entry(
     question: Question,
     index: usize,
     avoid: Vec<u64>,
-) -> Result<Reached, Refusal> {
-    let mut run = Run::new(question, None, index, Until::Event);
+) -> Result<Box<Reached>, Refusal> {
+    let mut run = Run::new(Box::new(question), None, index, Until::Event);
     run.avoid = avoid;
     run.leash.hold();
     run.ask().await
@@ -82,7 +82,7 @@ fn until_of(question: &Question) -> Until {
 
 /// One way through a route's chain.
 struct Run {
-    question: Question,
+    question: Box<Question>,
     /// The body, where it is not held.
     upload: Option<Upload>,
     until: Until,
@@ -115,7 +115,7 @@ enum Last {
 }
 
 impl Run {
-    fn new(question: Question, upload: Option<Upload>, start: usize, until: Until) -> Self {
+    fn new(question: Box<Question>, upload: Option<Upload>, start: usize, until: Until) -> Self {
         Self {
             question,
             upload,
@@ -129,7 +129,7 @@ impl Run {
         }
     }
 
-    async fn ask(mut self) -> Result<Reached, Refusal> {
+    async fn ask(mut self) -> Result<Box<Reached>, Refusal> {
         let route = self.question.route.clone();
         let mut plan = Plan::new(&route.config, self.start, self.question.resend);
         loop {
@@ -146,7 +146,7 @@ impl Run {
                 Err(refusal) => self.without_credential(&mut plan, refusal),
             };
             match entered {
-                Entered::Answered(reached) => return Ok(self.finish(*reached)),
+                Entered::Answered(reached) => return Ok(self.finish(reached)),
                 Entered::Moved => {}
                 Entered::Over(last) => return self.give_up(last),
                 Entered::Ended(last) => match self.left_out.take() {
@@ -218,7 +218,7 @@ impl Run {
                     span.record("status", asked.answer.head.status.as_u16());
                     entry.attempts.answered.inc();
                     let reached = Reached::good(asked, index, clocks, turn);
-                    return Ok(Entered::Answered(Box::new(reached)));
+                    return Ok(Entered::Answered(reached));
                 }
                 Err(failed) => *failed,
             };
@@ -408,13 +408,13 @@ impl Run {
         }
     }
 
-    fn give_up(mut self, last: Last) -> Result<Reached, Refusal> {
+    fn give_up(mut self, last: Last) -> Result<Box<Reached>, Refusal> {
         match (last, self.spare.take()) {
-            (Last::Answer(reached), _) => Ok(self.finish(*reached)),
+            (Last::Answer(reached), _) => Ok(self.finish(reached)),
             (Last::Refusal(_), Some(mut spare)) => {
                 // It is in the trail already.
                 spare.trouble = None;
-                Ok(self.finish(*spare))
+                Ok(self.finish(spare))
             }
             (Last::Refusal(mut refusal), None) => {
                 refusal.trail = self.trail;
@@ -423,12 +423,12 @@ impl Run {
         }
     }
 
-    fn finish(self, mut reached: Reached) -> Reached {
+    fn finish(self, mut reached: Box<Reached>) -> Box<Reached> {
         let good = self.question.route.config.rescue && reached.turn.is_some();
         let rescuable = good && self.can_be_rescued(&reached);
         reached.trail = self.trail;
         if rescuable {
-            reached.question = Some(Box::new(self.question));
+            reached.question = Some(self.question);
         }
         reached
     }

@@ -55,7 +55,7 @@ pub(in crate::relay) struct Question {
 
 impl Question {
     /// What `order` asks, and its body. `events` tells whether an event stream is wanted.
-    pub(in crate::relay) fn of(order: Order, hop: Hop, events: bool) -> (Self, Upload) {
+    pub(in crate::relay) fn of(order: Box<Order>, hop: Hop, events: bool) -> (Box<Self>, Upload) {
         let plain = events || (order.dialect != Dialect::Plain && order.facts.is_none());
         let by_key = order
             .route
@@ -81,7 +81,7 @@ impl Question {
         let may = method.is_idempotent() || order.dialect != Dialect::Plain;
         let is_held = |body: &Bytes| body.len() as u64 <= retry.body;
         let resend = may && body.as_ref().is_some_and(is_held);
-        let question = Self {
+        let question = Box::new(Self {
             route: order.route,
             dialect: order.dialect,
             method,
@@ -98,7 +98,7 @@ impl Question {
             caller,
             request_id,
             begun: None,
-        };
+        });
         (question, upload)
     }
 

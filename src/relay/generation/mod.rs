@@ -243,7 +243,7 @@ enum Found {
     Opened(
         Arc<Generation>,
         Subscription,
-        oneshot::Receiver<Result<Reached, Refusal>>,
+        oneshot::Receiver<Result<Box<Reached>, Refusal>>,
     ),
     /// There is no place for another kept answer: it is relayed and not kept.
     Unkept(Box<Order>),

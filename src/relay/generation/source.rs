@@ -28,7 +28,7 @@ use crate::sse::{Lines, Splitter};
 use crate::upstream::BodyEnd;
 
 /// Where an answer goes that is no stream.
-type Arrival = oneshot::Sender<Result<Reached, Refusal>>;
+type Arrival = oneshot::Sender<Result<Box<Reached>, Refusal>>;
 
 /// Asks, and reads the answer into the generation's stream.
 pub(super) async fn run(
@@ -87,7 +87,7 @@ impl Drop for AtLast<'_> {
 async fn pass(
     generation: &Arc<Generation>,
     streams: &Streams,
-    what: Result<Reached, Refusal>,
+    what: Result<Box<Reached>, Refusal>,
     give: Arrival,
 ) {
     streams.generations.forget(generation);
@@ -104,7 +104,7 @@ async fn pass(
 }
 
 /// Tells who reads the stream already that there is none.
-async fn refuse(generation: &Generation, what: Result<Reached, Refusal>) -> End {
+async fn refuse(generation: &Generation, what: Result<Box<Reached>, Refusal>) -> End {
     let (status, code, message) = match what {
         Ok(mut reached) => {
             let message = unfit::told(&mut reached.asked.answer).await;
@@ -157,7 +157,7 @@ struct Source<'g> {
 }
 
 impl Source<'_> {
-    async fn read(&self, mut reached: Reached, started: Instant, on_leave: OnLeave) {
+    async fn read(&self, mut reached: Box<Reached>, started: Instant, on_leave: OnLeave) {
         let generation = self.generation;
         let clocks: ResolvedClocks = reached.clocks;
         let headers = self.fields(&mut reached);

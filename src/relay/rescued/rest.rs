@@ -13,7 +13,7 @@ use crate::relay::refusal::Refusal;
 /// What the search came to.
 pub(super) struct Rest {
     /// Who goes on, and whether it was given the beginning.
-    pub(super) next: Option<(Reached, bool)>,
+    pub(super) next: Option<(Box<Reached>, bool)>,
     /// Who was asked before.
     pub(super) trail: Trail,
 }
@@ -79,7 +79,7 @@ fn takes_a_beginning(question: &Question, index: usize, text: &str) -> bool {
 
 /// Whether a backend may have refused because it was given a beginning: not one that is busy, or did not answer. It
 /// would do the same to the question without one.
-fn may_mind_beginnings(outcome: &Result<Reached, Refusal>) -> bool {
+fn may_mind_beginnings(outcome: &Result<Box<Reached>, Refusal>) -> bool {
     let status = outcome
         .as_ref()
         .map(|reached| reached.asked.answer.head.status);
@@ -88,10 +88,10 @@ fn may_mind_beginnings(outcome: &Result<Reached, Refusal>) -> bool {
 
 /// The answer, if it is an event stream; else it is one of those that were tried in vain.
 fn good(
-    outcome: Result<Reached, Refusal>,
+    outcome: Result<Box<Reached>, Refusal>,
     question: &Question,
     trail: &mut Trail,
-) -> Option<Reached> {
+) -> Option<Box<Reached>> {
     let mut reached = match outcome {
         Ok(reached) => reached,
         Err(refusal) => {
