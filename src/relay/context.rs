@@ -35,7 +35,12 @@ pub(super) struct Reached {
 
 impl Reached {
     /// An answer that counts.
-    pub(super) fn good(asked: Asked, entry: usize, clocks: ResolvedClocks, turn: Turn) -> Box<Self> {
+    pub(super) fn good(
+        asked: Asked,
+        entry: usize,
+        clocks: ResolvedClocks,
+        turn: Turn,
+    ) -> Box<Self> {
         Box::new(Self {
             began: turn.began(),
             asked,

@@ -64,7 +64,10 @@ fn behind(question: &Question, entry: usize) -> Option<usize> {
 }
 
 /// Asks, and asks the next entry too when no content has come in time. Whoever is not heard is let go at once.
-pub(super) async fn ask(question: Box<Question>, rules: config::Hedge) -> Result<Box<Reached>, Refusal> {
+pub(super) async fn ask(
+    question: Box<Question>,
+    rules: config::Hedge,
+) -> Result<Box<Reached>, Refusal> {
     let first = Run::new(question.clone(), None, 0, Until::Content);
     let leash = first.leash.clone();
     let mut first = pin!(first.ask());

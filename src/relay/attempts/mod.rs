@@ -65,16 +65,16 @@ pub(super) async fn ask_entry(
 
 /// Up to where answers are read before they count: where nobody else could be asked, nothing is waited for.
 fn until_of(question: &Question) -> Until {
-    let others = question.route.config.to.iter().skip(1);
-    let endpoints = question
-        .route
+    let route = &question.route;
+    let next = route.config.to.iter().skip(1).any(|target| !target.larger);
+    let again = route.config.retry.is_some_and(|retry| retry.times > 0);
+    let endpoints = route
         .chain
         .first()
         .map_or(0, |entry| entry.group.members.len());
-    let others = endpoints > 1 || others.into_iter().any(|target| !target.larger);
     // The answer to a HEAD has no events (RFC 9110 §9.3.2).
     let may = question.resend && question.method != Method::HEAD;
-    match may && others {
+    match may && (next || (again && endpoints > 1)) {
         true => Until::Event,
         false => Until::Head,
     }
