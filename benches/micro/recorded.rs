@@ -63,7 +63,7 @@ impl Pieces {
 /// One recording of each shape.
 pub fn all() -> Vec<Recorded> {
     vec![
-        // 305 events of a third of a kilobyte: what a chat is made of.
+        // 304 events of a third of a kilobyte: what a chat is made of.
         read("deltas", Dialect::OpenaiChat, "openai/chat-text-eb7f"),
         // 168 events, one of them a line of 40 KB.
         read(
@@ -71,7 +71,7 @@ pub fn all() -> Vec<Recorded> {
             Dialect::AnthropicMessages,
             "anthropic/messages-thinking-websearch-servertool-4ecb",
         ),
-        // Half of its blocks are comments.
+        // 20 events, and 23 comments between them.
         read(
             "comments",
             Dialect::OpenaiChat,

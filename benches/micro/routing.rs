@@ -1,10 +1,10 @@
 //! A request's head is matched against 1,000 routes.
 //!
 //! The figure is the time for one request: the mean over requests to all of the routes in turn, and for one that
-//! no route takes. Routes are tried one after the other, best rank first, so the mean is that of half of them,
-//! and `no route` is that of all, which also looks for other methods (405). The three kinds differ in what has
-//! to be compared: the path's first segment, the host, or the model, for which all routes of one head are
-//! candidates, and the model is then looked for among them.
+//! no route takes. Routes are tried one after the other, best rank first. By path or host, the mean is therefore
+//! that of half of them, and `no route` is that of all of them twice, since it is also asked whether another
+//! method would do (405). By model, the head alone cannot tell: all 1,000 are candidates, with a route or
+//! without, and the model is looked for among them.
 
 use std::fmt::Write;
 use std::hint::black_box;

@@ -3,7 +3,7 @@
 //! The figure is bytes of the stream a second, for a whole recorded answer and a reader made for it. They do not all
 //! do the same, and the differences are most of what it shows:
 //!
-//! * `scanner` tells lines and boundaries, and copies nothing: what a relayed stream costs;
+//! * `scanner` tells lines and boundaries, and copies nothing: what relaying a stream costs that speaks no model API;
 //! * `splitter` cuts the stream into events and copies the lines of each into a buffer of its own, as they
 //!   are: what a stream costs that is shared or kept;
 //! * `splitter + parts` also reads the fields of each event, and checks that its data is UTF-8: as much as

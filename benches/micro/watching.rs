@@ -1,8 +1,8 @@
 //! A model's answer goes by the watcher, which counts its events and learns how it ends and what it took.
 //!
 //! The figure is the time for one event, as events a second (the mean over an answer, its watcher made anew). This
-//! is what the gateway adds to a relayed event beside reading and writing it. An event that a piece's end cuts
-//! is copied until it is whole: compare `by event` with `of 1400`.
+//! is most of what the gateway computes for a relayed event beside reading and writing it. An event that a
+//! piece's end cuts is copied until it is whole: compare `by event` with `of 1400`.
 
 use std::hint::black_box;
 
