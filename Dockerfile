@@ -22,9 +22,9 @@ ENV CARGO_PROFILE_RELEASE_DEBUG=0 \
 
 # The dependencies alone, against empty sources: a layer that only a changed lock file makes anew.
 COPY Cargo.toml Cargo.lock ./
-RUN mkdir -p src tests benches/load \
+RUN mkdir -p src tests benches/load benches/micro \
     && touch src/lib.rs \
-    && for target in src tests benches/load; do echo 'fn main() {}' > "$target/main.rs"; done \
+    && for target in src tests benches/load benches/micro; do echo 'fn main() {}' > "$target/main.rs"; done \
     && cargo build --release --locked --bin deltaway
 
 COPY config config
