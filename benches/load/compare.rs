@@ -10,7 +10,7 @@ use serde_json::json;
 
 use crate::backend;
 use crate::binaries::Binaries;
-use crate::contender::{Contender, Kind, Setup};
+use crate::contender::{Choice, Contender, Kind, Setup};
 use crate::error::{LoadError, Result, While};
 use crate::fanout;
 use crate::plan::Plan;
@@ -24,7 +24,7 @@ use crate::workload::{self, Sizes, Values};
 pub struct CompareArgs {
     /// The proxies to measure.
     #[arg(long, value_enum, value_delimiter = ',', default_values = ["relay", "nginx", "deltaway"])]
-    only: Vec<Kind>,
+    only: Vec<Choice>,
     /// How often everything is measured.
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..=100))]
     rounds: u16,
@@ -70,9 +70,7 @@ pub async fn compare(args: CompareArgs) -> Result<()> {
         connections: args.connections,
         ..Sizes::FULL
     };
-    let mut kinds = args.only;
-    kinds.sort_unstable();
-    kinds.dedup();
+    let kinds = Choice::kinds(&args.only);
     let setup = prepare(&args.binaries, &kinds, &sizes)?;
     let mut runs = Vec::new();
     for round in 1..=usize::from(args.rounds) {
@@ -117,6 +115,9 @@ fn prepare(
     kinds: &[Kind],
     sizes: &Sizes,
 ) -> Result<(Setup, tokio::task::JoinHandle<Result<()>>)> {
+    for kind in kinds {
+        args.peers.check(*kind)?;
+    }
     let gateway = match kinds.contains(&Kind::Deltaway) {
         true => args.gateway()?,
         false => PathBuf::new(),
@@ -138,6 +139,7 @@ fn prepare(
     let setup = Setup {
         gateway,
         nginx: args.nginx_bin.clone(),
+        peers: args.peers.clone(),
         backend: address,
         proxy_core: args.proxy_core,
     };
@@ -181,6 +183,9 @@ async fn all_workloads(
     values.extend(explain(
         workload::answers(&target, sizes, Some(&meter)).await,
     )?);
+    if kind.is_for_models() {
+        return Ok(());
+    }
     values.extend(explain(workload::bulk(&target, sizes, Some(&meter)).await)?);
     drop(contender);
     // Memory that earlier loads left with the allocator would hide the cost of a stream.

@@ -91,14 +91,11 @@ pub async fn paced(target: &Arc<Target>, sizes: &Sizes, meter: Option<&Meter>) -
         // The golden ratio spreads the streams evenly over the interval, however many there are.
         let phase_us = (number * 618_034 % 1_000_000) * interval_us / 1_000_000;
         let events = 2 + (close + SETTLE_NS / 5 - due) / 1_000 / interval_us;
-        let request = target.request(
-            &Plan::Paced {
-                events,
-                interval_us,
-                phase_us,
-            }
-            .body(),
-        );
+        let request = target.order(&Plan::Paced {
+            events,
+            interval_us,
+            phase_us,
+        });
         let (target, tally) = (Arc::clone(target), Arc::clone(&tally));
         clients.spawn(async move {
             let result = client::stream(target, request, events, due, &tally).await;
@@ -133,7 +130,7 @@ pub async fn paced(target: &Arc<Target>, sizes: &Sizes, meter: Option<&Meter>) -
 
 /// Short answers in a closed loop on kept connections: CPU per request, requests per second.
 pub async fn answers(target: &Arc<Target>, sizes: &Sizes, meter: Option<&Meter>) -> Result<Values> {
-    let request = target.request(&Plan::Answer { bytes: 300 }.body());
+    let request = target.order(&Plan::Answer { bytes: 300 });
     let seconds = sizes.answer_seconds;
     let (from, to, tally, done) = closed_loop(
         target,
@@ -163,7 +160,7 @@ pub async fn answers(target: &Arc<Target>, sizes: &Sizes, meter: Option<&Meter>)
 
 /// Large answers in a closed loop: CPU per megabyte, megabytes per second.
 pub async fn bulk(target: &Arc<Target>, sizes: &Sizes, meter: Option<&Meter>) -> Result<Values> {
-    let request = target.request(&Plan::Bulk { bytes: LARGE }.body());
+    let request = target.order(&Plan::Bulk { bytes: LARGE });
     let (from, to, _, bytes) = closed_loop(
         target,
         request,
@@ -190,7 +187,7 @@ pub async fn idle(target: &Arc<Target>, sizes: &Sizes, meter: Option<&Meter>) ->
     let mut clients = JoinSet::new();
     for number in 0..sizes.idle {
         let due = begin + number * SECOND_NS / (sizes.opening_rate * 10);
-        let request = target.request(&Plan::Hold.body());
+        let request = target.order(&Plan::Hold);
         let (target, tally, released) = (Arc::clone(target), Arc::clone(&tally), released.clone());
         clients.spawn(async move {
             let result = client::hold(target, request, due, released, &tally).await;
