@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::error::{LoadError, Result, While};
-use crate::peers::Peers;
 
 /// The binaries and cores of what is measured.
 #[derive(Debug, Clone, clap::Args)]
@@ -17,8 +16,6 @@ pub struct Binaries {
     /// nginx's binary.
     #[arg(long, value_name = "PATH", default_value = "nginx")]
     pub nginx_bin: PathBuf,
-    #[command(flatten)]
-    pub peers: Peers,
     /// The core of the program under test.
     #[arg(long, default_value_t = 0)]
     pub proxy_core: usize,

@@ -48,15 +48,19 @@ install_litellm() {
     install_python litellm 'litellm[proxy]==1.106.2'
 }
 
-# hono and its server in the versions of Portkey's own lock file: newer ones break it.
+# With later versions of hono's server each stream ends as 500 ("immutable" headers). Its own npm script,
+# which npm may ask about, patches nothing that is used here.
 install_portkey() {
+    rm -rf "$PEERS/portkey"
     mkdir -p "$PEERS/portkey"
-    (
-        cd "$PEERS/portkey"
-        [[ -f package.json ]] || printf '{ "private": true }\n' >package.json
-        timeout 1200 npm install --no-fund --no-audit --save-exact \
-            @portkey-ai/gateway@1.15.2 hono@4.9.7 @hono/node-server@1.13.5
-    )
+    cat >"$PEERS/portkey/package.json" <<'END'
+{
+  "private": true,
+  "dependencies": { "@portkey-ai/gateway": "1.15.2" },
+  "overrides": { "hono": "4.9.7", "@hono/node-server": "1.13.5", "@hono/node-ws": "1.2.0" }
+}
+END
+    (cd "$PEERS/portkey" && timeout 1200 npm install --no-fund --no-audit --ignore-scripts)
 }
 
 wanted=("$@")

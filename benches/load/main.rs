@@ -48,7 +48,7 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Cmd {
-    /// Measure the gateway beside nginx and a bare TCP relay (about five minutes)
+    /// Measure the gateway beside nginx and a bare TCP relay, or others by --only (about five minutes)
     Compare(compare::CompareArgs),
     /// Measure one stream to many subscribers: the gateway beside nchan and a bare writer (five minutes)
     Fanout(fanout::FanoutArgs),

@@ -25,6 +25,8 @@ pub type Values = Vec<(&'static str, f64)>;
 pub struct Sizes {
     /// Paced streams at once.
     pub streams: u64,
+    /// Paced streams at once for gateways made for models: some do not keep up with many more on one core.
+    pub streams_for_models: u64,
     /// Events per second of each.
     pub rate: u64,
     /// The measured window of the paced streams, in seconds.
@@ -47,6 +49,7 @@ impl Sizes {
     /// The published measurement.
     pub const FULL: Self = Self {
         streams: 300,
+        streams_for_models: 8,
         rate: 50,
         stream_seconds: 5.0,
         opening_rate: 200,
@@ -60,6 +63,7 @@ impl Sizes {
     /// A few seconds in all, to see that everything works.
     pub const SMOKE: Self = Self {
         streams: 20,
+        streams_for_models: 2,
         rate: 20,
         stream_seconds: 0.5,
         opening_rate: 200,
@@ -69,6 +73,21 @@ impl Sizes {
         bulk_connections: 2,
         bulk_seconds: 0.2,
     };
+
+    /// Enough that nothing is done for the first time afterwards.
+    pub const WARM_UP: Self = Self {
+        streams: 4,
+        stream_seconds: 1.0,
+        ..Self::SMOKE
+    };
+
+    /// The same with fewer paced streams, for gateways made for models.
+    pub fn for_models(&self) -> Self {
+        Self {
+            streams: self.streams_for_models,
+            ..self.clone()
+        }
+    }
 }
 
 /// How long a workload may outlast its plan before it is given up.
