@@ -12,6 +12,7 @@ use tokio::sync::watch;
 use crate::clock::{boot_id, now_ns, sleep_until_ns};
 use crate::error::{LoadError, Result, While};
 use crate::event::EventReader;
+use crate::plan::Plan;
 use crate::tally::{Follower, Tally};
 use crate::wire::{Body, Head, Wire};
 
@@ -24,6 +25,8 @@ pub struct Target {
     pub path: String,
     /// Whole header lines beyond the usual, each ended by CRLF.
     pub headers: String,
+    /// Whether it reads requests and writes them anew, as gateways for models do.
+    rewrites: bool,
     /// This machine's boot id.
     boot: String,
 }
@@ -40,8 +43,27 @@ impl Target {
             address,
             path,
             headers,
+            rewrites: false,
             boot: boot_id(),
         }
+    }
+
+    /// The same for a gateway for models on this machine, which passes on neither fields nor headers that it does not know.
+    pub fn for_models(self, headers: String) -> Self {
+        Self {
+            headers,
+            rewrites: true,
+            ..self
+        }
+    }
+
+    /// A whole request that orders this plan.
+    pub fn order(&self, plan: &Plan) -> Vec<u8> {
+        self.request(&if self.rewrites {
+            plan.body_for_models()
+        } else {
+            plan.body()
+        })
     }
 
     /// A whole request with this body.
@@ -93,7 +115,7 @@ pub async fn stream(
     sleep_until_ns(due).await;
     let mut wire = target.connect(4 * 1024).await?;
     let head = exchange(&mut wire, &request).await?;
-    let same_clock = head.boot.as_ref() == Some(&target.boot);
+    let same_clock = target.rewrites || head.boot.as_ref() == Some(&target.boot);
     let mut body = Body::new(head.framing);
     let mut reader = EventReader::default();
     let mut follower = Follower::new(tally, due, same_clock);

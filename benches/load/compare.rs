@@ -10,21 +10,22 @@ use serde_json::json;
 
 use crate::backend;
 use crate::binaries::Binaries;
-use crate::contender::{Contender, Kind, Setup};
+use crate::contender::{Choice, Contender, Kind, Setup};
 use crate::error::{LoadError, Result, While};
 use crate::fanout;
+use crate::peers::Peers;
 use crate::plan::Plan;
 use crate::process::{pin, raise_file_limit};
 use crate::report::{COMPARE, Run, faults, weather, write_json};
 use crate::self_check::self_check;
 use crate::workload::{self, Sizes, Values};
 
-/// `compare`: nginx, a bare relay and the gateway under the same load.
+/// `compare`: nginx, a bare relay, the gateway and its peers under the same load.
 #[derive(Debug, clap::Args)]
 pub struct CompareArgs {
     /// The proxies to measure.
     #[arg(long, value_enum, value_delimiter = ',', default_values = ["relay", "nginx", "deltaway"])]
-    only: Vec<Kind>,
+    only: Vec<Choice>,
     /// How often everything is measured.
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..=100))]
     rounds: u16,
@@ -34,6 +35,9 @@ pub struct CompareArgs {
     /// Events per second of each stream.
     #[arg(long, default_value_t = Sizes::FULL.rate, value_parser = clap::value_parser!(u64).range(1..=1_000))]
     rate: u64,
+    /// Paced streams at once for gateways made for models (litellm, portkey), no more than --streams.
+    #[arg(long, default_value_t = Sizes::FULL.streams_for_models, value_parser = clap::value_parser!(u64).range(1..=8_000))]
+    streams_for_models: u64,
     /// Seconds that the paced streams are measured for.
     #[arg(long, default_value_t = Sizes::FULL.stream_seconds)]
     seconds: f64,
@@ -48,6 +52,8 @@ pub struct CompareArgs {
     json: PathBuf,
     #[command(flatten)]
     binaries: Binaries,
+    #[command(flatten)]
+    peers: Peers,
 }
 
 /// `smoke`: every workload, tiny; nothing may be lost, no time is judged.
@@ -58,22 +64,23 @@ pub struct SmokeArgs {
     only: Vec<Kind>,
     #[command(flatten)]
     binaries: Binaries,
+    #[command(flatten)]
+    peers: Peers,
 }
 
 /// Measures and prints the table.
 pub async fn compare(args: CompareArgs) -> Result<()> {
     let sizes = Sizes {
         streams: args.streams,
+        streams_for_models: args.streams_for_models.min(args.streams),
         rate: args.rate,
         stream_seconds: args.seconds.clamp(0.1, 600.0),
         idle: args.idle,
         connections: args.connections,
         ..Sizes::FULL
     };
-    let mut kinds = args.only;
-    kinds.sort_unstable();
-    kinds.dedup();
-    let setup = prepare(&args.binaries, &kinds, &sizes)?;
+    let kinds = Choice::kinds(&args.only);
+    let setup = prepare((&args.binaries, &args.peers), &kinds, &sizes)?;
     let mut runs = Vec::new();
     for round in 1..=usize::from(args.rounds) {
         for place in 0..kinds.len() {
@@ -86,6 +93,7 @@ pub async fn compare(args: CompareArgs) -> Result<()> {
     }
     let names: Vec<_> = kinds.iter().map(|kind| kind.name()).collect();
     println!("{}", COMPARE.table(&runs, &names));
+    print!("{}", smaller_loads(&kinds, &sizes));
     println!("{}", weather(&runs, &names));
     println!("raw numbers: {}", args.json.display());
     faults(&runs)
@@ -95,7 +103,7 @@ pub async fn compare(args: CompareArgs) -> Result<()> {
 pub async fn smoke(args: SmokeArgs) -> Result<()> {
     let sizes = Sizes::SMOKE;
     self_check()?;
-    let setup = prepare(&args.binaries, &args.only, &sizes)?;
+    let setup = prepare((&args.binaries, &args.peers), &args.only, &sizes)?;
     let mut runs = Vec::new();
     for kind in args.only {
         runs.push(measure(1, kind, &setup.0, &sizes).await);
@@ -113,10 +121,13 @@ pub async fn smoke(args: SmokeArgs) -> Result<()> {
 
 /// Pins this process, starts the backend in it, and finds the gateway.
 fn prepare(
-    args: &Binaries,
+    (args, peers): (&Binaries, &Peers),
     kinds: &[Kind],
     sizes: &Sizes,
 ) -> Result<(Setup, tokio::task::JoinHandle<Result<()>>)> {
+    for kind in kinds {
+        peers.check(*kind)?;
+    }
     let gateway = match kinds.contains(&Kind::Deltaway) {
         true => args.gateway()?,
         false => PathBuf::new(),
@@ -138,10 +149,26 @@ fn prepare(
     let setup = Setup {
         gateway,
         nginx: args.nginx_bin.clone(),
+        peers: peers.clone(),
         backend: address,
         proxy_core: args.proxy_core,
     };
     Ok((setup, backend))
+}
+
+/// A line that tells who met a smaller load than the others.
+fn smaller_loads(kinds: &[Kind], sizes: &Sizes) -> String {
+    let for_models = kinds.iter().filter(|kind| kind.is_for_models());
+    let names: Vec<_> = for_models.map(|kind| kind.name()).collect();
+    let fewer = sizes.streams_for_models;
+    if names.is_empty() || fewer == sizes.streams {
+        return String::new();
+    }
+    format!(
+        "{}: {fewer} paced streams instead of {}; give --streams {fewer} for the same load on all\n",
+        names.join(", "),
+        sizes.streams
+    )
 }
 
 async fn measure(round: usize, kind: Kind, setup: &Setup, sizes: &Sizes) -> Run {
@@ -165,7 +192,17 @@ async fn all_workloads(
     values: &mut BTreeMap<&'static str, f64>,
 ) -> Result<()> {
     let contender = Contender::start(kind, setup).await?;
-    let (target, meter) = (contender.target(), contender.meter()?);
+    let target = contender.target();
+    let fewer;
+    let sizes = if kind.is_for_models() {
+        // They load and compile much only when the first streams come; others' first streams are measured.
+        workload::paced(&target, &Sizes::WARM_UP, None).await?;
+        fewer = sizes.for_models();
+        &fewer
+    } else {
+        sizes
+    };
+    let meter = contender.meter()?;
     let explain = |result: Result<Values>| {
         result.map_err(|error| {
             LoadError::Failed(
@@ -181,6 +218,9 @@ async fn all_workloads(
     values.extend(explain(
         workload::answers(&target, sizes, Some(&meter)).await,
     )?);
+    if kind.is_for_models() {
+        return Ok(());
+    }
     values.extend(explain(workload::bulk(&target, sizes, Some(&meter)).await)?);
     drop(contender);
     // Memory that earlier loads left with the allocator would hide the cost of a stream.

@@ -9,16 +9,20 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use clap::ValueEnum;
+use clap::builder::PossibleValue;
+
 use crate::client::{self, Target};
 use crate::clock::now_ns;
 use crate::error::{LoadError, Result, While};
 use crate::launch::{Launched, own_program};
+use crate::peers::{Peers, portkey_headers};
 use crate::plan::Plan;
 use crate::process::Meter;
 use crate::tally::Tally;
 
 /// A proxy that can be measured.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
 pub enum Kind {
     /// A bare TCP relay (this program's `relay`): the floor.
     Relay,
@@ -26,6 +30,14 @@ pub enum Kind {
     Nginx,
     /// The gateway.
     Deltaway,
+    /// HAProxy with `http-no-delay`.
+    Haproxy,
+    /// Envoy.
+    Envoy,
+    /// LiteLLM's proxy.
+    Litellm,
+    /// Portkey's gateway.
+    Portkey,
 }
 
 impl Kind {
@@ -35,6 +47,70 @@ impl Kind {
             Self::Relay => "relay",
             Self::Nginx => "nginx",
             Self::Deltaway => "deltaway",
+            Self::Haproxy => "haproxy",
+            Self::Envoy => "envoy",
+            Self::Litellm => "litellm",
+            Self::Portkey => "portkey",
+        }
+    }
+
+    /// Whether it takes nothing but requests of a model API, and reads and writes them anew.
+    pub fn is_for_models(self) -> bool {
+        matches!(self, Self::Litellm | Self::Portkey)
+    }
+
+    /// How long it may take until it answers, in nanoseconds; Python has much to load.
+    fn start_limit_ns(self) -> u64 {
+        match self {
+            Self::Litellm => 90_000_000_000,
+            _ => 10_000_000_000,
+        }
+    }
+}
+
+/// What can be asked for: one, or all of them.
+#[derive(Debug, Clone, Copy)]
+pub enum Choice {
+    /// This one.
+    One(Kind),
+    /// Every one there is.
+    All,
+}
+
+impl Choice {
+    /// What was asked for, each once, in the order of the table.
+    pub fn kinds(choices: &[Self]) -> Vec<Kind> {
+        let mut kinds: Vec<Kind> = choices
+            .iter()
+            .flat_map(|choice| match choice {
+                Self::One(kind) => vec![*kind],
+                Self::All => Kind::value_variants().to_vec(),
+            })
+            .collect();
+        kinds.sort_unstable();
+        kinds.dedup();
+        kinds
+    }
+}
+
+impl ValueEnum for Choice {
+    fn value_variants<'a>() -> &'a [Self] {
+        &[
+            Self::One(Kind::Relay),
+            Self::One(Kind::Nginx),
+            Self::One(Kind::Deltaway),
+            Self::One(Kind::Haproxy),
+            Self::One(Kind::Envoy),
+            Self::One(Kind::Litellm),
+            Self::One(Kind::Portkey),
+            Self::All,
+        ]
+    }
+
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        match self {
+            Self::One(kind) => kind.to_possible_value(),
+            Self::All => Some(PossibleValue::new("all").help("Every one there is")),
         }
     }
 }
@@ -46,6 +122,8 @@ pub struct Setup {
     pub gateway: PathBuf,
     /// nginx's binary.
     pub nginx: PathBuf,
+    /// The others.
+    pub peers: Peers,
     /// The paced backend.
     pub backend: SocketAddr,
     /// The proxy's core.
@@ -55,10 +133,9 @@ pub struct Setup {
 /// A running proxy.
 pub struct Contender {
     kind: Kind,
+    backend: SocketAddr,
     process: Launched,
 }
-
-const START_LIMIT_NS: u64 = 10_000_000_000;
 
 impl Contender {
     /// Starts a proxy and waits until it answers.
@@ -66,14 +143,23 @@ impl Contender {
         let process = Launched::start(setup.proxy_core, |address, directory| {
             command(kind, setup, address, directory)
         })?;
-        let mut contender = Self { kind, process };
+        let mut contender = Self {
+            kind,
+            backend: setup.backend,
+            process,
+        };
         contender.answers().await?;
         Ok(contender)
     }
 
     /// Where clients send their requests.
     pub fn target(&self) -> Arc<Target> {
-        Arc::new(Target::chat(self.process.address.to_string()))
+        let target = Target::chat(self.process.address.to_string());
+        Arc::new(match self.kind {
+            Kind::Litellm => target.for_models(String::new()),
+            Kind::Portkey => target.for_models(portkey_headers(self.backend)),
+            _ => target,
+        })
     }
 
     /// A meter on its processes.
@@ -89,7 +175,7 @@ impl Contender {
     async fn answers(&mut self) -> Result<()> {
         let started = now_ns();
         let target = self.target();
-        let request = target.request(&Plan::Answer { bytes: 300 }.body());
+        let request = target.order(&Plan::Answer { bytes: 300 });
         loop {
             let tally = Tally::new()?;
             let asked = client::answers(
@@ -104,7 +190,7 @@ impl Contender {
                 Ok(Err(error)) => error.to_string(),
                 Err(_) => "no answer within 2 s".to_owned(),
             };
-            if self.process.has_ended()? || now_ns() - started > START_LIMIT_NS {
+            if self.process.has_ended()? || now_ns() - started > self.kind.start_limit_ns() {
                 let (name, log) = (self.kind.name(), self.log());
                 return Err(LoadError::Contender(format!(
                     "{name} does not answer ({last}); it logged:\n{log}"
@@ -152,6 +238,10 @@ fn command(
                 "--config".into(),
                 path("deltaway.toml"),
             ]
+        }
+        Kind::Haproxy | Kind::Envoy | Kind::Litellm | Kind::Portkey => {
+            let addresses = (address, setup.backend);
+            setup.peers.command(kind, addresses, directory)?
         }
     })
 }

@@ -1,13 +1,13 @@
 //! The load tool: what an event costs on its way through a proxy.
 //!
 //! `cargo bench --bench load -- compare` measures the gateway beside nginx and a bare TCP relay, on one core,
-//! in the same run; `fanout` measures its hub beside nchan and a bare writer; `smoke` is both in a few
+//! in the same run, and beside other proxies (`--only`) that install-peers.sh installs; `fanout` measures its hub beside nchan and a bare writer; `smoke` is both in a few
 //! seconds for CI; `backend`, `client`, `relay` and `writer` are their parts, usable alone. Invariant: a run in which an event was lost, repeated or reordered, or a
 //! request failed, exits with an error, whatever its numbers.
 //!
 //! The map: `plan` is what a client orders and `event` what it gets; `wire` is the HTTP of both;
 //! `backend` and `client` are the two ends, `tally` and `process` what is measured on them; `workload` puts
-//! them together, `contender` configures a proxy and `launch` starts it, `compare` runs rounds and `report`
+//! them together, `contender` and `peers` configure a proxy and `launch` starts it, `compare` runs rounds and `report`
 //! prints. `fanout` has its own ends: one thread of subscribers on the kernel's own readiness queue.
 
 use std::process::ExitCode;
@@ -24,6 +24,7 @@ mod error;
 mod event;
 mod fanout;
 mod launch;
+mod peers;
 mod plan;
 mod process;
 mod relay;
@@ -47,7 +48,7 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Cmd {
-    /// Measure the gateway beside nginx and a bare TCP relay (about five minutes)
+    /// Measure the gateway beside nginx and a bare TCP relay, or others by --only (about five minutes)
     Compare(compare::CompareArgs),
     /// Measure one stream to many subscribers: the gateway beside nchan and a bare writer (five minutes)
     Fanout(fanout::FanoutArgs),

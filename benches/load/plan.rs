@@ -1,7 +1,8 @@
 //! What a client asks the backend for: the order travels in the request's own JSON body.
 //!
 //! Invariant: the order passes any proxy untouched, since it is part of an ordinary
-//! `POST /v1/chat/completions`; a proxy under test needs no knowledge of this tool.
+//! `POST /v1/chat/completions`; a proxy under test needs no knowledge of this tool. A gateway that drops
+//! fields it does not know passes it as the text of the message.
 
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -40,6 +41,16 @@ struct Order {
     load: Option<Plan>,
 }
 
+#[derive(Deserialize)]
+struct Asked {
+    messages: [Message; 1],
+}
+
+#[derive(Deserialize)]
+struct Message {
+    content: String,
+}
+
 impl Plan {
     /// The request body that orders this plan.
     pub fn body(&self) -> String {
@@ -53,14 +64,34 @@ impl Plan {
         .to_string()
     }
 
+    /// The request body that orders this plan in its message, and has no field of our own.
+    pub fn body_for_models(&self) -> String {
+        let stream = matches!(self, Self::Paced { .. } | Self::Hold);
+        let content = json!(self).to_string();
+        json!({
+            "model": "load",
+            "stream": stream,
+            "messages": [{ "role": "user", "content": content }],
+        })
+        .to_string()
+    }
+
     /// The plan in a request body; one that names none gets `default` for streams, else an answer.
     pub fn of_body(body: &[u8], default: Self) -> Self {
         match serde_json::from_slice::<Order>(body) {
             Ok(Order {
                 load: Some(plan), ..
             }) => plan,
-            Ok(Order { stream: true, .. }) => default,
-            _ => Self::Answer { bytes: 300 },
+            Ok(Order { stream, .. }) => Self::of_message(body).unwrap_or(match stream {
+                true => default,
+                false => Self::Answer { bytes: 300 },
+            }),
+            Err(_) => Self::Answer { bytes: 300 },
         }
+    }
+
+    fn of_message(body: &[u8]) -> Option<Self> {
+        let asked: Asked = serde_json::from_slice(body).ok()?;
+        serde_json::from_str(&asked.messages[0].content).ok()
     }
 }

