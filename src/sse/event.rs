@@ -5,7 +5,7 @@
 use std::borrow::Cow;
 
 use bytes::Bytes;
-use memchr::{memchr, memchr2, memchr3};
+use memchr::{memchr, memchr2, memchr3, memchr_iter};
 use thiserror::Error;
 
 /// Most bytes of an id that a publisher or a backend gives to an event that is kept.
@@ -102,8 +102,10 @@ impl Frame {
         let mut event = None;
         let mut data = None::<String>;
         let mut retry = None;
-        for line in self.0.split(|&byte| byte == b'\n') {
-            let (field, value) = field(line);
+        let mut start = 0;
+        for end in memchr_iter(b'\n', &self.0) {
+            let (field, value) = field(&self.0[start..end]);
+            start = end + 1;
             match field {
                 b"data" => {
                     let data = match &mut data {
@@ -113,7 +115,7 @@ impl Frame {
                         }
                         none => none.insert(String::with_capacity(value.len())),
                     };
-                    data.push_str(&String::from_utf8_lossy(value));
+                    push_text(data, value);
                 }
                 b"event" => event = Some(String::from_utf8_lossy(value)),
                 b"retry" => retry = milliseconds(value).or(retry),
@@ -125,6 +127,14 @@ impl Frame {
             data: data.unwrap_or_default(),
             retry,
         }
+    }
+}
+
+/// Appends `value`, in which bytes that are no UTF-8 become U+FFFD. Nearly always it is, and is then checked once.
+fn push_text(text: &mut String, value: &[u8]) {
+    match str::from_utf8(value) {
+        Ok(value) => text.push_str(value),
+        Err(_) => text.push_str(&String::from_utf8_lossy(value)),
     }
 }
 
