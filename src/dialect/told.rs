@@ -180,22 +180,9 @@ impl Told {
 
     fn look_for_model(&mut self, dialect: Dialect, document: &[u8]) {
         self.looked += 1;
-        let key = if dialect == Dialect::Gemini {
-            &MODEL_VERSION
-        } else {
-            &MODEL
-        };
-        let values = behind_key(key, document).filter_map(Value::read);
-        let name = values
-            .map(|(value, _)| value)
-            .find_map(|value| match value {
-                Value::Text(name) if !name.is_empty() => std::str::from_utf8(name).ok(),
-                _ => None,
-            });
-        if let Some(name) = name {
+        if let Some(name) = model_in(dialect, document) {
             self.looked = MODEL_LOOKS;
-            let end = name.floor_char_boundary(MODEL_LIMIT);
-            self.rare().model = Some(name[..end].into());
+            self.rare().model = Some(name.into());
         }
     }
 

@@ -18,7 +18,7 @@ use sha2::{Digest, Sha256};
 use subtle::{ConditionallySelectable, ConstantTimeEq};
 
 pub use super::token::Refused;
-pub use identity::identity;
+pub use identity::{identity, shows_any};
 pub use principal::Principal;
 
 use super::token;

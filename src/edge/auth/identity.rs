@@ -35,6 +35,14 @@ pub fn identity(principal: Option<&Principal>, headers: &HeaderMap) -> Option<[u
     Some(hash.finalize().into())
 }
 
+/// Whether a caller shows anything it could prove itself with: [`identity`] is some then, and costs a hash.
+pub fn shows_any(headers: &HeaderMap) -> bool {
+    // One look at each field costs less than asking the map for every name.
+    headers
+        .keys()
+        .any(|name| KEY_FIELDS.contains(name) || *name == COOKIE)
+}
+
 /// Adds what a caller could have proved itself with; says whether there was anything.
 fn presented(headers: &HeaderMap, hash: &mut Sha256) -> bool {
     let mut any = false;
@@ -51,4 +59,27 @@ fn presented(headers: &HeaderMap, hash: &mut Sha256) -> bool {
 fn add(bytes: &[u8], hash: &mut Sha256) {
     hash.update((bytes.len() as u64).to_be_bytes());
     hash.update(bytes);
+}
+
+#[cfg(test)]
+mod tests {
+    use http::{HeaderName, HeaderValue};
+
+    use super::*;
+
+    #[test]
+    fn who_shows_anything_has_an_identity_and_nobody_else() {
+        let others = [http::header::HOST, HeaderName::from_static("x-user")];
+        for name in KEY_FIELDS.iter().chain([&COOKIE]).chain(&others) {
+            let mut headers = HeaderMap::new();
+            headers.insert(http::header::ACCEPT, HeaderValue::from_static("*/*"));
+            headers.insert(name, HeaderValue::from_static("a"));
+            assert_eq!(
+                shows_any(&headers),
+                identity(None, &headers).is_some(),
+                "{name}"
+            );
+            assert_eq!(shows_any(&headers), !others.contains(name), "{name}");
+        }
+    }
 }

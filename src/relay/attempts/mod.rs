@@ -448,8 +448,8 @@ fn is_open(answer: &Answer, dialect: Dialect) -> bool {
     let Head {
         status, headers, ..
     } = &answer.head;
-    let stream = status.is_success() && body_kind(headers) != BodyKind::Opaque;
-    *status == StatusCode::SWITCHING_PROTOCOLS || (dialect == Dialect::Plain && stream)
+    let is_stream = || status.is_success() && body_kind(headers) != BodyKind::Opaque;
+    *status == StatusCode::SWITCHING_PROTOCOLS || (dialect == Dialect::Plain && is_stream())
 }
 
 /// A place at an endpoint of `group` that was not asked yet. Asked ones are no answer here, though they may be asked

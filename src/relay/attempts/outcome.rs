@@ -1,8 +1,8 @@
 //! What one attempt came to: an answer that can be passed on, or a trouble.
 //!
 //! An answer's head alone does not tell. An error's reason stands in its body, and a backend that will never send an
-//! event may have sent its head at once. Where another entry could still be asked, the answer is therefore read up to
-//! its first event, or its first content, before it counts; what was read is handed out again.
+//! event may have sent its head at once. Where somebody else could still be asked, the answer is therefore read up to
+//! its first content before it counts; what was read is handed out again.
 
 use std::future::poll_fn;
 use std::time::{Duration, SystemTime};
@@ -105,11 +105,12 @@ pub(super) async fn judge(
     began: Instant,
 ) -> Result<Answer, Bad> {
     let status = answer.head.status;
-    let kind = body_kind(&answer.head.headers);
-    let is_stream = status == StatusCode::OK && kind != BodyKind::Opaque;
-    if is_stream && until != Until::Head && dialect != Dialect::Plain {
-        // Boxed: most answers count at once.
-        return Box::pin(hold(answer, (dialect, kind), until, clocks, began)).await;
+    if status == StatusCode::OK && until != Until::Head && dialect != Dialect::Plain {
+        let kind = body_kind(&answer.head.headers);
+        if kind != BodyKind::Opaque {
+            // Boxed: most answers count at once.
+            return Box::pin(hold(answer, (dialect, kind), until, clocks, began)).await;
+        }
     }
     // Some servers say 200 to all, and what went wrong in the body.
     let is_told = status == StatusCode::OK && until != Until::Head && is_json(&answer, dialect);
