@@ -51,6 +51,14 @@ impl Drop for Direct {
     /// However it ends, also by a caller who leaves: what went by is known.
     fn drop(&mut self) {
         self.record.took.usage = self.watcher.usage();
+        // Many a client hangs up on the last word, before the body's end is there. It has got all of it.
+        let left = self.record.outcome == Outcome::Ended(Ending::Left);
+        if left && !self.record.socket().has_stalled() {
+            let verdict = judge(TransportEnd::Cut, &self.watcher);
+            if verdict.ending == Ending::Complete {
+                self.ends(Ending::Complete);
+            }
+        }
     }
 }
 

@@ -278,3 +278,32 @@ async fn r22_long_names_are_refused_and_long_paths_shortened() {
     assert!(answer.text().contains("/pppp") && answer.body.len() < 1_000);
     assert_eq!(backend.requests().len(), 1);
 }
+
+/// 73. A client that hung up on the last word, before the body's end was there, counted as one that had left.
+#[tokio::test]
+async fn r73_who_hangs_up_on_the_last_word_has_all_of_it() {
+    let last_words = [
+        (CHAT, "data: [DONE]\n\n", "complete"),
+        (CHAT, "data: {\"choices\":[]}\n\n", "left"),
+    ];
+    let backend = Backend::listen().await;
+    let source = toml(&backend.url(), "");
+    let rest = &source[source.find("[upstreams").unwrap()..];
+    let served = Served::start_with_server("", rest, &[]).await;
+    for (number, (api, word, ending)) in last_words.into_iter().enumerate() {
+        let mut client = Client::asking(served.address, &api.ask()).await;
+        let (mut peer, _) = backend.request().await;
+        let fields = [
+            "Content-Type: text/event-stream",
+            "Transfer-Encoding: chunked",
+        ];
+        peer.send(wire::head("HTTP/1.1 200 OK", &fields)).await;
+        peer.send(wire::chunk(word)).await;
+        assert_eq!(client.head().await.status(), 200);
+        client.piece().await;
+        client.leave();
+        peer.left().await;
+        let line = served.access(number).await;
+        assert_eq!(line["ending"], ending, "{line}");
+    }
+}
