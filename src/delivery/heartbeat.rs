@@ -116,6 +116,16 @@ impl SilenceClock {
         }
     }
 
+    /// Call when the upstream has nothing, in place of [`SilenceClock::poll`]: whether nothing is due, and the clock is
+    /// set for what will be. Otherwise it has to be polled.
+    pub fn rests(&mut self) -> bool {
+        let silent = *self.silent.get_or_insert_with(Instant::now);
+        match &self.timer {
+            Some(timer) => !timer.is_elapsed(),
+            None => self.next(silent).is_none(),
+        }
+    }
+
     /// The earliest moment at which something is due.
     fn next(&self, silent: Instant) -> Option<(Instant, Silence)> {
         let idle = self

@@ -3,6 +3,7 @@
 mod encode;
 mod heartbeat;
 mod outlet;
+mod pump;
 mod socket;
 mod transport;
 pub mod websocket;
@@ -12,5 +13,6 @@ pub use encode::{
 };
 pub use heartbeat::{Silence, SilenceClock};
 pub use outlet::{Direct, Framing, chunk};
+pub use pump::Pump;
 pub use socket::{ClientIo, Phase, Socket};
 pub use transport::{BadTransport, Transport, choose};

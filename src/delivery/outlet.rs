@@ -32,12 +32,18 @@
 //! A chunk that the kernel took in part is kept, and [`super::ClientIo`] puts the rest before anything
 //! else: writes, flushes and the shutdown wait for it.
 
+use std::cell::RefCell;
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use tokio::net::TcpStream;
+
+thread_local! {
+    /// What is written is framed here.
+    static WRITE_BUFFER: RefCell<BytesMut> = RefCell::new(BytesMut::new());
+}
 
 /// How a running answer's body is framed, by the version of its request (RFC 9112 §6).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -129,11 +135,38 @@ impl Outlet {
             // A socket that took nothing of something has no better word for it.
             Ok(0) | Err(_) => Direct::Busy,
             Ok(taken) => {
-                *self.rest() = Some(bytes.slice(taken..));
-                self.has_rest.store(true, Ordering::Relaxed);
+                self.keep(bytes.slice(taken..));
                 Direct::Partly
             }
         }
+    }
+
+    /// Writes `data`, framed, if nothing is in front of it; what the kernel does not take is copied.
+    pub(super) fn write_framed(&self, tcp: &TcpStream, framing: Framing, data: &[u8]) -> Direct {
+        if !self.is_free() {
+            return Direct::Busy;
+        }
+        if data.is_empty() {
+            return Direct::Written;
+        }
+        WRITE_BUFFER.with_borrow_mut(|framed| {
+            framed.clear();
+            framing.put(data, framed);
+            match tcp.try_write(framed) {
+                Ok(taken) if taken == framed.len() => Direct::Written,
+                Ok(0) | Err(_) => Direct::Busy,
+                Ok(taken) => {
+                    self.keep(Bytes::copy_from_slice(&framed[taken..]));
+                    Direct::Partly
+                }
+            }
+        })
+    }
+
+    /// Keeps what the kernel did not take.
+    fn keep(&self, rest: Bytes) {
+        *self.rest() = Some(rest);
+        self.has_rest.store(true, Ordering::Relaxed);
     }
 
     /// Whether the server has nothing of its own, and nothing of ours waits.

@@ -7,7 +7,7 @@ use std::io::{self, IoSlice};
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
@@ -18,7 +18,8 @@ use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 use tokio::time::Sleep;
 
-use super::outlet::{Direct, Outlet};
+use super::outlet::{Direct, Framing, Outlet};
+use super::pump::{Pump, Running};
 
 /// How long a write may wait before a route has said otherwise.
 const STALL: Duration = Duration::from_secs(60);
@@ -64,6 +65,7 @@ pub struct Socket {
     blocked: AtomicBool,
     reset: AtomicBool,
     outlet: Outlet,
+    running: Running,
     tunnel: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -92,6 +94,7 @@ impl Socket {
             blocked: AtomicBool::new(false),
             reset: AtomicBool::new(false),
             outlet: Outlet::default(),
+            running: Running::default(),
             tunnel: Mutex::new(None),
         })
     }
@@ -207,6 +210,38 @@ impl Socket {
         outcome
     }
 
+    /// As [`Socket::write_direct`], for `data` that is not framed yet. What is kept of it is a copy.
+    pub fn write_framed(&self, framing: Framing, data: &[u8]) -> Direct {
+        if self.reset.load(Ordering::Relaxed) {
+            return Direct::Busy;
+        }
+        let outcome = self.outlet.write_framed(&self.tcp, framing, data);
+        if outcome == Direct::Partly {
+            self.blocked.store(true, Ordering::Relaxed);
+        }
+        outcome
+    }
+
+    /// The running answer writes past the server where it can.
+    pub fn set_pump(&self, pump: Weak<dyn Pump>) {
+        self.running.set(Some(pump));
+    }
+
+    /// Has the running answer write what has come. True where nothing else is to be done in this turn: the server need
+    /// not be asked. To be called on the connection's thread, and never within a poll of the server.
+    pub fn pump(&self, cx: &mut Context<'_>) -> bool {
+        let Some(pump) = self.running.get() else {
+            return false;
+        };
+        // What the client sends, and its close, are the server's to notice.
+        pump.pump(cx) && !self.is_hung_up() && !self.is_readable()
+    }
+
+    /// Whether the client may have sent something. Costs no system call.
+    fn is_readable(&self) -> bool {
+        self.tcp.try_io(Interest::READABLE, || Ok(())).is_ok()
+    }
+
     /// From now on the connection's bytes belong to `tunnel`.
     pub fn set_tunnel(&self, tunnel: JoinHandle<()>) {
         *self.tunnel.lock().unwrap_or_else(PoisonError::into_inner) = Some(tunnel);
@@ -239,6 +274,7 @@ impl Socket {
     /// The connection waits for its next request from now on.
     pub fn set_idle(&self) {
         self.deadline.store(0, Ordering::Relaxed);
+        self.running.set(None);
         self.phase.store(self.stamp(IDLE), Ordering::Relaxed);
     }
 

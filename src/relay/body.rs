@@ -1,6 +1,7 @@
 //! What the HTTP server sends as the body of an answer.
 
 use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -13,7 +14,7 @@ use super::source::Source;
 use super::told::Told;
 use super::watch::Watch;
 use crate::config::ResolvedClocks;
-use crate::delivery::SilenceClock;
+use crate::delivery::{Pump, SilenceClock};
 use crate::dialect::{BodyKind, Watcher};
 
 /// The body of an answer to a client.
@@ -26,9 +27,9 @@ enum Kind {
     Empty,
     /// Bytes that are there, with the record that is closed when they are sent.
     Whole(Bytes, Option<Box<Record>>),
-    /// An upstream's body. Boxed: the server keeps room for a body in every connection, also in those
-    /// that rest.
-    Direct(Box<Direct>),
+    /// An upstream's body. Not in place: the server keeps room for a body in every connection, also in those
+    /// that rest. Shared: see [`Pump`].
+    Direct(Arc<Relayed>),
     /// A subscription. Boxed for the same reason.
     Watch(Box<Watch>),
 }
@@ -68,8 +69,31 @@ impl Body {
         let watcher = Watcher::new(context.dialect, kind);
         let wanted = context.route.config.usage;
         let told = Told::of(wanted, context.dialect, kind, context.takes_trailers);
+        let socket = record.socket().clone();
         let direct = Direct::new(source, watcher, clock, record).telling(told);
-        Self(Kind::Direct(Box::new(direct)))
+        let direct = Arc::new(Relayed(Mutex::new(direct)));
+        if kind != BodyKind::Opaque {
+            let pump: Weak<dyn Pump> = Arc::<Relayed>::downgrade(&direct);
+            socket.set_pump(pump);
+        }
+        Self(Kind::Direct(direct))
+    }
+}
+
+/// An upstream's body, which belongs to the server, but is asked by the connection's task as well: one thread, and never
+/// both at once.
+#[derive(Debug)]
+struct Relayed(Mutex<Direct>);
+
+impl Relayed {
+    fn lock(&self) -> MutexGuard<'_, Direct> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Pump for Relayed {
+    fn pump(&self, cx: &mut Context<'_>) -> bool {
+        self.lock().poll_past(cx)
     }
 }
 
@@ -91,7 +115,7 @@ impl http_body::Body for Body {
                 }
                 Poll::Ready(Some(Ok(Frame::data(bytes))))
             }
-            Kind::Direct(direct) => direct.poll_frame(cx),
+            Kind::Direct(direct) => direct.lock().poll_frame(cx),
             Kind::Watch(watch) => watch.poll_frame(cx),
         }
     }
@@ -100,7 +124,7 @@ impl http_body::Body for Body {
         match &self.0 {
             Kind::Empty => true,
             Kind::Whole(bytes, _) => bytes.is_empty(),
-            Kind::Direct(direct) => direct.is_over(),
+            Kind::Direct(direct) => direct.lock().is_over(),
             Kind::Watch(watch) => watch.is_over(),
         }
     }
@@ -109,7 +133,7 @@ impl http_body::Body for Body {
         match &self.0 {
             Kind::Empty => SizeHint::with_exact(0),
             Kind::Whole(bytes, _) => SizeHint::with_exact(bytes.len() as u64),
-            Kind::Direct(direct) => direct.size_hint(),
+            Kind::Direct(direct) => direct.lock().size_hint(),
             Kind::Watch(_) => SizeHint::default(),
         }
     }

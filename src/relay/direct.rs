@@ -16,12 +16,12 @@ use super::parting::Parting;
 use super::record::{Outcome, Record};
 use super::source::{Arrival, Source};
 use super::told::Told;
-use crate::delivery::{Silence, SilenceClock};
+use crate::delivery::{Direct as Written, Framing, Silence, SilenceClock};
 use crate::dialect::{
     BodyKind, ClientEnd, Ending, Failure, TransportEnd, Verdict, Watcher, error_event, heartbeat,
     judge,
 };
-use crate::upstream::{BodyEnd, Piece, Reason, UploadFault};
+use crate::upstream::{BodyEnd, Past, Piece, Reason, UploadFault};
 
 /// Limits of the gateway that no endpoint is to blame for.
 const OURS: [&str; 2] = ["gateway_stopping", "total_timeout"];
@@ -45,6 +45,10 @@ pub(super) struct Direct {
     /// Trailers of the upstream that follow what the caller was told.
     trailers: Option<Box<HeaderMap>>,
     record: Box<Record>,
+    /// Whether the server was told last that there is nothing.
+    waits: bool,
+    /// What was read for the server when it was not its turn.
+    held: Option<Option<Result<Piece, Reason>>>,
 }
 
 impl Drop for Direct {
@@ -96,6 +100,8 @@ impl Direct {
             told: None,
             trailers: None,
             record,
+            waits: false,
+            held: None,
         }
     }
 
@@ -110,6 +116,51 @@ impl Direct {
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Aborted>>> {
+        let next = self.poll_next(cx);
+        self.waits = next.is_pending();
+        next
+    }
+
+    /// Writes what has come past the server; see [`crate::delivery::Pump`]. The beginning, the end and whatever is out
+    /// of the ordinary are left to [`Direct::poll_frame`].
+    pub(super) fn poll_past(&mut self, cx: &mut Context<'_>) -> bool {
+        let has_begun = self.waits && self.state == State::Open && self.record.events > 0;
+        if !has_begun || self.record.socket().is_stopping() {
+            return false;
+        }
+        let Source::Answer(body) = &mut self.source else {
+            return false;
+        };
+        let framing = Framing::of(self.record.version());
+        let mut outcome = None;
+        loop {
+            let past = body.poll_past(cx, |data| {
+                let written = self.record.socket().write_framed(framing, data);
+                outcome = Some(written);
+                if written == Written::Busy {
+                    return false;
+                }
+                self.watcher.feed(data);
+                self.record.add_bytes(data.len());
+                self.record.set_events(self.watcher.events());
+                self.clock.broken();
+                true
+            });
+            match past {
+                // What the client did not take is the server's to send on.
+                Poll::Ready(Past::Taken) if outcome == Some(Written::Partly) => return false,
+                Poll::Ready(Past::Taken) => {}
+                Poll::Ready(Past::Piece(piece)) => {
+                    self.held = Some(piece);
+                    return false;
+                }
+                // Woken for nothing of the upstream's, the server may know for what.
+                Poll::Pending => return outcome.is_some() && self.clock.rests(),
+            }
+        }
+    }
+
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Aborted>>> {
         loop {
             match self.state {
                 State::Open => {}
@@ -167,9 +218,9 @@ impl Direct {
                 };
             }
         };
-        let piece = match body.poll_piece(cx) {
-            Poll::Pending => return Poll::Pending,
-            Poll::Ready(piece) => piece,
+        let piece = match self.held.take() {
+            Some(held) => held,
+            None => std::task::ready!(body.poll_piece(cx)),
         };
         let end = body.end();
         if let Some(handover) = body.handover() {

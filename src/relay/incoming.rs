@@ -6,7 +6,7 @@ use std::task::{Context, Poll};
 use super::attempts::Trail;
 use super::context::Reached;
 use super::rescued::Rescued;
-use crate::upstream::{AnswerBody, BodyEnd, Piece, Reason};
+use crate::upstream::{AnswerBody, BodyEnd, Past, Piece, Reason};
 
 /// An answer's body on its way in.
 pub(super) enum Incoming {
@@ -55,6 +55,18 @@ impl Incoming {
         match self {
             Self::Plain(body) => body.poll_piece(cx),
             Self::Rescued(rescued) => rescued.poll_piece(cx),
+        }
+    }
+
+    /// As [`Incoming::poll_piece`], but data is offered to `take` first, where that is possible.
+    pub(super) fn poll_past(
+        &mut self,
+        cx: &mut Context<'_>,
+        take: impl FnMut(&[u8]) -> bool,
+    ) -> Poll<Past> {
+        match self {
+            Self::Plain(body) => body.poll_past(cx, take),
+            Self::Rescued(rescued) => rescued.poll_piece(cx).map(Past::Piece),
         }
     }
 

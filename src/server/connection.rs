@@ -54,8 +54,12 @@ pub(super) async fn run(
     );
     let mut supervisor = Supervisor::new(socket.clone(), gateway, shutdown);
     std::future::poll_fn(|cx| {
+        let mut pumped = socket.pump(cx);
         loop {
-            if let Poll::Ready(ended) = connection.as_mut().poll(cx) {
+            // Most turns of a running stream need no more than that.
+            if !std::mem::take(&mut pumped)
+                && let Poll::Ready(ended) = connection.as_mut().poll(cx)
+            {
                 if let Err(error) = ended {
                     tracing::debug!(%peer, %error, "connection ended");
                 }

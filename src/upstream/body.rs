@@ -1,6 +1,6 @@
 //! An answer and its body, whichever version of HTTP it came by.
 
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http::HeaderMap;
@@ -25,6 +25,15 @@ pub enum Piece {
     Data(Bytes),
     /// The trailers.
     Trailers(HeaderMap),
+}
+
+/// What became of the next piece of a body, which was offered where it was read.
+#[derive(Debug)]
+pub enum Past {
+    /// It was taken there.
+    Taken,
+    /// It is to be handed on, or there is none: see [`AnswerBody::poll_piece`].
+    Piece(Option<Result<Piece, Reason>>),
 }
 
 /// How a body ended, where it was not cut.
@@ -102,5 +111,27 @@ impl AnswerBody {
             Self::One(body) => body.poll_piece(cx),
             Self::Two(body) => body.poll_piece(cx),
         }
+    }
+
+    /// As [`AnswerBody::poll_piece`]; data that does not end the body is offered to `take` first, which may look at it
+    /// where it was read, and says whether it has done with it.
+    pub fn poll_past(
+        &mut self,
+        cx: &mut Context<'_>,
+        mut take: impl FnMut(&[u8]) -> bool,
+    ) -> Poll<Past> {
+        let piece = match self {
+            Self::One(body) => return body.poll_past(cx, take),
+            Self::Two(body) => ready!(body.poll_piece(cx)),
+        };
+        let taken = match &piece {
+            Some(Ok(Piece::Data(data))) => !self.is_over() && take(data),
+            _ => false,
+        };
+        Poll::Ready(if taken {
+            Past::Taken
+        } else {
+            Past::Piece(piece)
+        })
     }
 }

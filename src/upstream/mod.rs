@@ -29,7 +29,7 @@ mod turns;
 
 pub use attempt::{Ask, BuildHead};
 pub use balance::{Balancer, Candidate, hash_of};
-pub use body::{Answer, AnswerBody, BodyEnd, Piece};
+pub use body::{Answer, AnswerBody, BodyEnd, Past, Piece};
 pub use breaker::{Breaker, Ended, Pass, Standing};
 pub use budget::Budget;
 pub use check::{Checked, check_all};

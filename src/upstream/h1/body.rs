@@ -8,9 +8,9 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 
 use super::exchange::Connection;
-use super::framing::Decoder;
+use super::framing::{BadFraming, Decoded, Decoder};
 use super::send::Sender;
-use crate::upstream::body::{BodyEnd, Piece};
+use crate::upstream::body::{BodyEnd, Past, Piece};
 use crate::upstream::fault::Reason;
 use crate::upstream::pool::Home;
 
@@ -24,6 +24,33 @@ pub struct Body {
     end: Option<BodyEnd>,
     home: Option<Home>,
     upgrade: bool,
+}
+
+/// What one read brought.
+struct Run {
+    /// None where it was framing alone.
+    past: Option<Past>,
+    /// Whether nothing came behind the message.
+    clean: bool,
+}
+
+/// Decodes what was read, and offers its data to `take`.
+fn read_on(
+    decoder: &mut Decoder,
+    bytes: &[u8],
+    take: &mut impl FnMut(&[u8]) -> bool,
+) -> Result<Run, BadFraming> {
+    let Decoded { consumed, data } = decoder.decode(bytes)?;
+    let offered = data.as_slice();
+    let past = if offered.is_empty() {
+        None
+    } else if !decoder.is_done() && take(offered) {
+        Some(Past::Taken)
+    } else {
+        Some(Past::Piece(Some(Ok(Piece::Data(data.into_bytes())))))
+    };
+    let clean = consumed == bytes.len();
+    Ok(Run { past, clean })
 }
 
 impl std::fmt::Debug for Body {
@@ -107,16 +134,32 @@ impl Body {
     ///
     /// A [`Reason`]: the body was cut.
     pub fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Piece, Reason>>> {
+        match ready!(self.poll_past(cx, |_| false)) {
+            Past::Piece(piece) => Poll::Ready(piece),
+            // Nobody took it.
+            Past::Taken => Poll::Pending,
+        }
+    }
+
+    /// As [`Body::poll_piece`]; data that does not end the body is offered to `take` where it was read, before it
+    /// is copied.
+    pub fn poll_past(
+        &mut self,
+        cx: &mut Context<'_>,
+        mut take: impl FnMut(&[u8]) -> bool,
+    ) -> Poll<Past> {
         if !self.first.is_empty() {
-            return Poll::Ready(Some(Ok(Piece::Data(std::mem::take(&mut self.first)))));
+            let first = std::mem::take(&mut self.first);
+            return Poll::Ready(Past::Piece(Some(Ok(Piece::Data(first)))));
         }
         loop {
             if self.decoder.is_done() {
                 let trailers = self.decoder.take_trailers();
-                return Poll::Ready(trailers.map(|trailers| Ok(Piece::Trailers(trailers))));
+                let trailers = trailers.map(|trailers| Ok(Piece::Trailers(trailers)));
+                return Poll::Ready(Past::Piece(trailers));
             }
             let Some(connection) = &mut self.connection else {
-                return Poll::Ready(None);
+                return Poll::Ready(Past::Piece(None));
             };
             if let Some(sender) = &mut self.sender
                 && let Poll::Ready(outcome) = sender.poll(cx, &mut connection.transport)
@@ -129,24 +172,21 @@ impl Body {
                 }
                 self.keep &= outcome.is_ok();
             }
+            let decoder = &mut self.decoder;
             let read = ready!(connection.transport.poll_read(cx, |bytes| {
-                if bytes.is_empty() {
-                    None
-                } else {
-                    Some((self.decoder.decode(bytes), bytes.len()))
-                }
+                (!bytes.is_empty()).then(|| read_on(decoder, bytes, &mut take))
             }));
             match read {
-                Ok(Some((Ok(decoded), length))) => {
-                    self.keep &= decoded.consumed == length;
+                Ok(Some(Ok(Run { past, clean }))) => {
+                    self.keep &= clean;
                     if self.decoder.is_done() {
                         self.release();
                     }
-                    if !decoded.data.is_empty() {
-                        return Poll::Ready(Some(Ok(Piece::Data(decoded.data))));
+                    if let Some(past) = past {
+                        return Poll::Ready(past);
                     }
                 }
-                Ok(Some((Err(fault), _))) => return self.cut(fault.into()),
+                Ok(Some(Err(fault))) => return self.cut(fault.into()),
                 Ok(None) if self.decoder.ends_by_close() => {
                     self.end = Some(BodyEnd::Closed);
                     self.connection = None;
@@ -157,9 +197,9 @@ impl Body {
         }
     }
 
-    fn cut(&mut self, reason: Reason) -> Poll<Option<Result<Piece, Reason>>> {
+    fn cut(&mut self, reason: Reason) -> Poll<Past> {
         self.connection = None;
-        Poll::Ready(Some(Err(reason)))
+        Poll::Ready(Past::Piece(Some(Err(reason))))
     }
 
     /// Gives the connection back if a further request may use it, and drops it otherwise.

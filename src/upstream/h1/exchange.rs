@@ -218,11 +218,12 @@ fn decode_ahead(connection: &mut Connection, decoder: &mut Decoder) -> Result<By
         return Ok(Bytes::new());
     }
     let decoded = decoder.decode(&connection.read_ahead)?;
-    let _ = connection.read_ahead.split_to(decoded.consumed);
+    let (data, consumed) = (decoded.data.into_bytes(), decoded.consumed);
+    let _ = connection.read_ahead.split_to(consumed);
     if connection.read_ahead.is_empty() {
         connection.read_ahead = BytesMut::new();
     }
-    Ok(decoded.data)
+    Ok(data)
 }
 
 fn is_interim(status: StatusCode) -> bool {

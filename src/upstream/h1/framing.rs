@@ -80,11 +80,11 @@ enum Chunk {
 
 /// What one run of the decoder took and gave.
 #[derive(Debug)]
-pub struct Decoded {
+pub struct Decoded<'a> {
     /// Bytes of the input that belong to this message.
     pub consumed: usize,
-    /// The data among them, copied once; empty if there was none.
-    pub data: Bytes,
+    /// The data among them.
+    pub data: Data<'a>,
 }
 
 impl Decoder {
@@ -134,15 +134,15 @@ impl Decoder {
     /// # Errors
     ///
     /// [`BadFraming`]: the connection is of no further use.
-    pub fn decode(&mut self, input: &[u8]) -> Result<Decoded, BadFraming> {
+    pub fn decode<'a>(&mut self, input: &'a [u8]) -> Result<Decoded<'a>, BadFraming> {
         match &mut self.state {
             State::Done(_) => Ok(Decoded {
                 consumed: 0,
-                data: Bytes::new(),
+                data: Data::Nothing,
             }),
             State::Close => Ok(Decoded {
                 consumed: input.len(),
-                data: Bytes::copy_from_slice(input),
+                data: Data::One(input),
             }),
             State::Length(left) => {
                 let taken = usize::try_from(*left)
@@ -154,22 +154,22 @@ impl Decoder {
                 }
                 Ok(Decoded {
                     consumed: taken,
-                    data: Bytes::copy_from_slice(&input[..taken]),
+                    data: Data::One(&input[..taken]),
                 })
             }
             State::Chunk(_) | State::Trailers(_) => self.decode_chunked(input),
         }
     }
 
-    fn decode_chunked(&mut self, input: &[u8]) -> Result<Decoded, BadFraming> {
-        let mut gathered = Gathered::Nothing;
+    fn decode_chunked<'a>(&mut self, input: &'a [u8]) -> Result<Decoded<'a>, BadFraming> {
+        let mut data = Data::Nothing;
         let mut at = 0;
         while at < input.len() {
             let rest = &input[at..];
             at += match &mut self.state {
                 State::Chunk(Chunk::Data(left)) => {
                     let taken = usize::try_from(*left).unwrap_or(usize::MAX).min(rest.len());
-                    gathered.add(&rest[..taken], rest.len());
+                    data.add(&rest[..taken], rest.len());
                     *left -= taken as u64;
                     if *left == 0 {
                         self.state = State::Chunk(Chunk::DataReturn);
@@ -191,39 +191,49 @@ impl Decoder {
                 State::Done(_) | State::Length(_) | State::Close => break,
             };
         }
-        Ok(Decoded {
-            consumed: at,
-            data: gathered.finish(),
-        })
+        Ok(Decoded { consumed: at, data })
     }
 }
 
-/// The data of one read. Nearly always it is one run, which then is copied exactly once into an
-/// allocation of exactly its size.
-enum Gathered<'a> {
+/// The data of one read. Nearly always it is one run, which is not copied where it is.
+#[derive(Debug)]
+pub enum Data<'a> {
+    /// None.
     Nothing,
+    /// One run, in the input.
     One(&'a [u8]),
+    /// Several, put together.
     Several(BytesMut),
 }
 
-impl<'a> Gathered<'a> {
-    fn add(&mut self, data: &'a [u8], room: usize) {
+impl<'a> Data<'a> {
+    fn add(&mut self, run: &'a [u8], room: usize) {
         match self {
-            Self::Nothing => *self = Self::One(data),
+            Self::Nothing => *self = Self::One(run),
             Self::One(first) => {
                 let mut all = BytesMut::with_capacity(first.len() + room);
                 all.extend_from_slice(first);
-                all.extend_from_slice(data);
+                all.extend_from_slice(run);
                 *self = Self::Several(all);
             }
-            Self::Several(all) => all.extend_from_slice(data),
+            Self::Several(all) => all.extend_from_slice(run),
         }
     }
 
-    fn finish(self) -> Bytes {
+    /// The bytes; none if there was no data.
+    pub fn as_slice(&self) -> &[u8] {
+        match self {
+            Self::Nothing => &[],
+            Self::One(run) => run,
+            Self::Several(all) => all,
+        }
+    }
+
+    /// The bytes to keep: copied once, into an allocation of exactly their size.
+    pub fn into_bytes(self) -> Bytes {
         match self {
             Self::Nothing => Bytes::new(),
-            Self::One(data) => Bytes::copy_from_slice(data),
+            Self::One(run) => Bytes::copy_from_slice(run),
             Self::Several(all) => all.freeze(),
         }
     }

@@ -12,7 +12,7 @@ fn run(framing: Framing, pieces: &[&[u8]]) -> Result<(Vec<u8>, usize, Decoder), 
     let (mut data, mut consumed) = (Vec::new(), 0);
     for piece in pieces {
         let step = decoder.decode(piece)?;
-        data.extend_from_slice(&step.data);
+        data.extend_from_slice(step.data.as_slice());
         consumed += step.consumed;
         if step.consumed < piece.len() {
             break;
