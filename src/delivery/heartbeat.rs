@@ -212,6 +212,30 @@ mod tests {
         assert_eq!(start.elapsed(), secs(9));
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn a_clock_rests_only_while_it_is_set_for_what_comes_next() {
+        let mut clock = SilenceClock::new(Some(secs(15)), None);
+        assert!(!clock.rests(), "nothing would wake anybody");
+        assert!(
+            tokio::time::timeout(secs(1), next(&mut clock))
+                .await
+                .is_err()
+        );
+        clock.broken();
+        assert!(clock.rests());
+        tokio::time::advance(secs(14)).await;
+        tokio::task::yield_now().await;
+        assert!(!clock.rests(), "it went off, and has to be set anew");
+        assert!(
+            tokio::time::timeout(secs(0), next(&mut clock))
+                .await
+                .is_err()
+        );
+        assert!(clock.rests());
+        let mut without = SilenceClock::new(None, None);
+        assert!(without.rests());
+    }
+
     /// Remembers that it was woken.
     #[derive(Default)]
     struct Woken(AtomicBool);

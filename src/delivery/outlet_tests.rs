@@ -225,7 +225,12 @@ fn deliver(line: &Line, feed: &Shared, framing: Framing, piece: &Bytes, ways: &m
         ways.server += 1;
         return feed.push(piece);
     }
-    match line.socket.write_direct(&framed(framing, piece)) {
+    // Framed here or there, and either is kept where it did not go out whole.
+    let written = match piece.len() % 2 {
+        0 => line.socket.write_direct(&framed(framing, piece)),
+        _ => line.socket.write_framed(framing, piece),
+    };
+    match written {
         Direct::Written => ways.written += 1,
         Direct::Partly => {
             ways.partly += 1;
