@@ -11,6 +11,7 @@
 //! chunk is read where it stands, one that a chunk's end cuts is copied until it is read. Only
 //! an answer that may be rescued costs more: its events are read, and its text is kept ([`Transcript`]).
 
+mod alike;
 mod content;
 mod document;
 mod ending;

@@ -2,8 +2,8 @@
 //! backend has said that it is finished, and what it has told besides.
 //!
 //! Invariant: any chunking of a body gives the same answers. The state is small (its exact bound is
-//! tested); beside it, a document that comes in pieces is kept until it is read, 64 KiB at most, and
-//! the first error's data, 4 KiB at most. Nothing is kept back or changed.
+//! tested); beside it, a document that comes in pieces is kept until it is read, 64 KiB at most,
+//! the first error's data, 4 KiB at most, and one event to compare others with, 512 bytes at most. Nothing is kept back or changed.
 
 use super::lines::{EventLines, JsonLines};
 use super::marker::Marker;
