@@ -162,6 +162,14 @@ impl Decoder {
     }
 
     fn decode_chunked<'a>(&mut self, input: &'a [u8]) -> Result<Decoded<'a>, BadFraming> {
+        if let State::Chunk(Chunk::Size { digits: 0, .. }) = self.state
+            && let Some(run) = one_chunk(input)
+        {
+            return Ok(Decoded {
+                consumed: input.len(),
+                data: Data::One(run),
+            });
+        }
         let mut data = Data::Nothing;
         let mut at = 0;
         while at < input.len() {
@@ -193,6 +201,24 @@ impl Decoder {
         }
         Ok(Decoded { consumed: at, data })
     }
+}
+
+/// The data of `input` if that is one whole chunk and nothing else, as most reads of a stream are.
+fn one_chunk(input: &[u8]) -> Option<&[u8]> {
+    let mut size = 0;
+    let mut rest = input;
+    // Eight digits are more than a read can bring.
+    for _ in 0..8 {
+        let (&byte, behind) = rest.split_first()?;
+        let Some(digit) = char::from(byte).to_digit(16) else {
+            break;
+        };
+        size = size << 4 | digit as usize;
+        rest = behind;
+    }
+    let (data, end) = rest.strip_prefix(b"\r\n")?.split_at_checked(size)?;
+    // A chunk without data would be the last one, and no digits are no size: both leave `size` at 0.
+    (end == b"\r\n" && size > 0).then_some(data)
 }
 
 /// The data of one read. Nearly always it is one run, which is not copied where it is.
