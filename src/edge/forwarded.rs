@@ -7,10 +7,9 @@
 //! always kept: it proves nothing, and is there to find loops (RFC 9110 §7.6.3 asks every proxy to
 //! add to it).
 
-use std::fmt::Write as _;
 use std::net::IpAddr;
-use std::ops::Range;
 
+use bytes::Bytes;
 use http::header::{self, HeaderName, HeaderValue};
 use http::{HeaderMap, Version};
 use ipnet::IpNet;
@@ -20,8 +19,8 @@ use super::append_element;
 /// What is known of the hop from the client to us.
 #[derive(Debug, Clone, Copy)]
 pub struct Forwarding<'a> {
-    /// The other end of the connection.
-    pub peer: IpAddr,
+    /// The address at the other end of the connection ([`named`]).
+    pub peer: &'a HeaderValue,
     /// Whether what the peer says of the hops before it is believed ([`is_trusted`]).
     pub trusted: bool,
     /// The `Host` of the request as it came.
@@ -46,20 +45,22 @@ pub fn is_trusted(peer: IpAddr, proxies: &[IpNet]) -> bool {
     proxies.iter().any(|net| net.contains(&peer))
 }
 
+/// An address as fields name it: one of IPv4 mapped into IPv6 is one of IPv4.
+pub fn named(peer: IpAddr) -> HeaderValue {
+    // An address is always a field value.
+    HeaderValue::try_from(peer.to_canonical().to_string())
+        .unwrap_or_else(|_| HeaderValue::from_static("unknown"))
+}
+
 impl Forwarding<'_> {
     /// Writes the fields of a request on its way to the upstream.
     pub fn apply(&self, headers: &mut HeaderMap) {
         if !self.trusted {
             forget(headers);
         }
-        let peer = self.peer.to_canonical();
-        // Addresses, and what `forwarded_element` builds of them, are always field values.
-        let mut text = String::with_capacity(96);
-        let address = self.forwarded_element(peer, &mut text);
-        if let Ok(element) = HeaderValue::from_str(&text[address]) {
-            append_element(headers, &X_FORWARDED_FOR, element);
-        }
-        if let Ok(element) = HeaderValue::from_str(&text) {
+        append_element(headers, &X_FORWARDED_FOR, self.peer.clone());
+        // What `forwarded_element` builds is always a field value.
+        if let Ok(element) = HeaderValue::from_maybe_shared(Bytes::from(self.forwarded_element())) {
             append_element(headers, &header::FORWARDED, element);
         }
         headers.entry(X_FORWARDED_PROTO).or_insert(SCHEME);
@@ -72,50 +73,55 @@ impl Forwarding<'_> {
     }
 
     /// `for=…;host=…;proto=…` (RFC 7239 §4): addresses of IPv6 in brackets and quotes (§6.1),
-    /// a host in quotes unless it is a token. Gives the place of the bare address in `text`, so that
-    /// it is formatted once.
-    fn forwarded_element(&self, peer: IpAddr, text: &mut String) -> Range<usize> {
-        let (open, close) = if peer.is_ipv6() {
-            ("for=\"[", "]\"")
-        } else {
-            ("for=", "")
+    /// a host in quotes unless it is a token.
+    fn forwarded_element(&self) -> Vec<u8> {
+        let peer = self.peer.as_bytes();
+        let (open, close) = match peer.contains(&b':') {
+            true => ("for=\"[", "]\""),
+            false => ("for=", ""),
         };
-        text.push_str(open);
-        // Writing to a string cannot fail.
-        let _ = write!(text, "{peer}");
-        let address = open.len()..text.len();
-        text.push_str(close);
         // RFC 7239 §5.3: the host as it was received; what is not visible ASCII names no host.
-        if let Some(host) = self.host.and_then(|host| host.to_str().ok()) {
-            text.push_str(";host=");
+        let host = self.host.and_then(|host| host.to_str().ok());
+        let mut text = Vec::with_capacity(40 + peer.len() + host.map_or(0, str::len));
+        text.extend_from_slice(open.as_bytes());
+        text.extend_from_slice(peer);
+        text.extend_from_slice(close.as_bytes());
+        if let Some(host) = host {
+            text.extend_from_slice(b";host=");
             if !host.is_empty() && host.bytes().all(is_token) {
-                text.push_str(host);
+                text.extend_from_slice(host.as_bytes());
             } else {
-                text.push('"');
-                for part in host.chars() {
-                    if matches!(part, '"' | '\\') {
-                        text.push('\\');
-                    }
-                    text.push(part);
-                }
-                text.push('"');
+                quote(host, &mut text);
             }
         }
-        text.push_str(";proto=http");
-        address
+        text.extend_from_slice(b";proto=http");
+        text
     }
+}
+
+/// A quoted string (RFC 9110 §5.6.4).
+fn quote(plain: &str, text: &mut Vec<u8>) {
+    text.push(b'"');
+    for byte in plain.bytes() {
+        if matches!(byte, b'"' | b'\\') {
+            text.push(b'\\');
+        }
+        text.push(byte);
+    }
+    text.push(b'"');
 }
 
 /// Adds our hop to `Via`. `version` is that of the message as it was received: of the client's
 /// request on the way up, of the upstream's response on the way down.
 pub fn via(headers: &mut HeaderMap, version: Version) {
-    let hop = HeaderValue::from_static(match version {
-        Version::HTTP_09 => "0.9 deltaway",
-        Version::HTTP_10 => "1.0 deltaway",
-        Version::HTTP_2 => "2.0 deltaway",
-        Version::HTTP_3 => "3.0 deltaway",
-        _ => "1.1 deltaway",
-    });
+    // Constants, so that the compiler and not every request looks at each of their bytes.
+    let hop = match version {
+        Version::HTTP_09 => const { HeaderValue::from_static("0.9 deltaway") },
+        Version::HTTP_10 => const { HeaderValue::from_static("1.0 deltaway") },
+        Version::HTTP_2 => const { HeaderValue::from_static("2.0 deltaway") },
+        Version::HTTP_3 => const { HeaderValue::from_static("3.0 deltaway") },
+        _ => const { HeaderValue::from_static("1.1 deltaway") },
+    };
     append_element(headers, &header::VIA, hop);
 }
 
@@ -131,7 +137,24 @@ fn forget(headers: &mut HeaderMap) {
 
 /// RFC 9110 §5.6.2.
 fn is_token(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+    byte.is_ascii_alphanumeric()
+        || matches!(
+            byte,
+            b'!' | b'#'
+                | b'$'
+                | b'%'
+                | b'&'
+                | b'\''
+                | b'*'
+                | b'+'
+                | b'-'
+                | b'.'
+                | b'^'
+                | b'_'
+                | b'`'
+                | b'|'
+                | b'~'
+        )
 }
 
 #[cfg(test)]

@@ -1,6 +1,5 @@
 //! The head of a request as an upstream gets it.
 
-use bytes::BytesMut;
 use http::header::{ACCEPT, ACCEPT_ENCODING, CONNECTION, CONTENT_LENGTH, HOST, UPGRADE};
 use http::{HeaderMap, HeaderValue, Method, Request, Uri};
 
@@ -83,7 +82,7 @@ impl BuildHead for Outgoing {
         &self.method
     }
 
-    fn build(&self, endpoint: &Endpoint, body: Announced) -> BytesMut {
+    fn build(&self, endpoint: &Endpoint, body: Announced) -> Vec<u8> {
         let host = (!self.keeps_host).then_some(&endpoint.authority);
         encode(
             &self.method,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use http::{Request, Response};
+use http::{HeaderValue, Request, Response};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::Service;
@@ -19,6 +19,7 @@ use tokio::time::{Sleep, sleep_until};
 use super::pipeline::Gateway;
 use super::shutdown::Shutdown;
 use crate::delivery::{ClientIo, Phase, Socket};
+use crate::edge::forwarded;
 use crate::relay::{Aborted, Body};
 
 /// The shortest time between two looks at a connection.
@@ -44,6 +45,7 @@ pub(super) async fn run(
     let _open = gateway.count_connection();
     let requests = Requests {
         gateway: gateway.clone(),
+        peer: forwarded::named(peer.ip()),
         socket: socket.clone(),
     };
     let mut connection = pin!(
@@ -246,6 +248,8 @@ fn due(socket: &Socket, gateway: &Gateway) -> Instant {
 /// The requests of one connection, as hyper hands them over.
 struct Requests {
     gateway: Arc<Gateway>,
+    /// The client's address as fields name it: formatted once for all its requests.
+    peer: HeaderValue,
     socket: Arc<Socket>,
 }
 
@@ -256,6 +260,7 @@ impl Service<Request<Incoming>> for Requests {
     type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, Aborted>> + Send>>;
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
-        Box::pin(self.gateway.clone().handle(self.socket.clone(), request))
+        let (gateway, socket) = (self.gateway.clone(), self.socket.clone());
+        Box::pin(gateway.handle((socket, self.peer.clone()), request))
     }
 }

@@ -118,15 +118,15 @@ impl Gateway {
     /// [`Aborted`] when the client has left: the connection is closed.
     pub(super) async fn handle(
         self: Arc<Self>,
-        socket: Arc<Socket>,
+        (socket, peer): (Arc<Socket>, HeaderValue),
         request: Request<Incoming>,
     ) -> Result<Response<Body>, Aborted> {
         let plane = self.plane.load_full();
         let (mut parts, body) = request.into_parts();
         let access_log = plane.config.log.access;
         let mut record = Record::open(self.metrics.clone(), socket, &parts, access_log);
-        let peer = record.socket().peer().ip();
-        let trusted = forwarded::is_trusted(peer, &plane.config.server.trusted_proxies);
+        let address = record.socket().peer().ip();
+        let trusted = forwarded::is_trusted(address, &plane.config.server.trusted_proxies);
         let Trace {
             request_id,
             trace_id,
@@ -139,6 +139,7 @@ impl Gateway {
             plane,
             pool: self.pool.clone(),
             here: self.here.clone(),
+            peer,
             trusted,
             reconnects: parts.method == Method::GET && relay::accepts_events(&parts.headers),
         };
@@ -155,6 +156,8 @@ struct Call {
     plane: Arc<Plane>,
     pool: Arc<Pool>,
     here: Here,
+    /// The client's address as fields name it.
+    peer: HeaderValue,
     trusted: bool,
     upload_timeout: Duration,
     reconnects: bool,
@@ -415,7 +418,7 @@ impl Call {
         }
         let host = headers.get(HOST).cloned();
         let forwarding = Forwarding {
-            peer: record.socket().peer().ip(),
+            peer: &self.peer,
             trusted: self.trusted,
             host: host.as_ref(),
             http_version: record.version(),

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http::{Method, Request};
 use tokio::time::timeout;
 
@@ -26,7 +26,7 @@ pub trait BuildHead {
     /// The method.
     fn method(&self) -> &Method;
     /// The head for `endpoint`, with `body` announced.
-    fn build(&self, endpoint: &Endpoint, body: Announced) -> BytesMut;
+    fn build(&self, endpoint: &Endpoint, body: Announced) -> Vec<u8>;
     /// The head for `endpoint` as HTTP/2 has it, without framing.
     ///
     /// # Errors

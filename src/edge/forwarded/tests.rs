@@ -27,7 +27,7 @@ fn applied(sent: &[(&str, &str)], peer: &str, trusted: bool, host: &str) -> Head
     let host = HeaderValue::from_bytes(host.as_bytes()).unwrap();
     let mut headers = map(sent);
     Forwarding {
-        peer: peer.parse().unwrap(),
+        peer: &named(peer.parse().unwrap()),
         trusted,
         host: Some(&host),
         http_version: Version::HTTP_11,
@@ -89,9 +89,9 @@ fn quotes_where_the_grammar_asks_for_them() {
 #[test]
 fn without_a_host() {
     let mut headers = HeaderMap::new();
-    let peer = IpAddr::from([127, 0, 0, 1]);
+    let peer = named(IpAddr::from([127, 0, 0, 1]));
     Forwarding {
-        peer,
+        peer: &peer,
         trusted: false,
         host: None,
         http_version: Version::HTTP_10,

@@ -11,13 +11,10 @@ use http::{Method, StatusCode};
 
 use super::body::Body;
 use super::framing::{BadFraming, Decoder, Framing};
-use super::head::{self, Head};
+use super::head::{self, GATHERED, Head};
 use super::send::{Sender, Upload};
 use crate::upstream::fault::Reason;
 use crate::upstream::transport::Transport;
-
-/// Bodies of at most this many bytes are copied behind their head: one slice is cheaper to write.
-const GATHERED: usize = 4096;
 
 /// A server that had closed the connection before shows it within a round trip; one that takes longer
 /// may have begun to work.
@@ -80,7 +77,7 @@ pub struct ExchangeFault {
 pub async fn exchange(
     connection: Connection,
     method: &Method,
-    mut head: BytesMut,
+    mut head: Vec<u8>,
     mut upload: Upload,
 ) -> Result<(Head, Body), ExchangeFault> {
     if let Upload::Kept(body) = &mut upload
@@ -89,7 +86,7 @@ pub async fn exchange(
         head.extend_from_slice(&std::mem::take(body));
     }
     let started = Instant::now();
-    let sender = Sender::new(head.freeze(), upload);
+    let sender = Sender::new(head.into(), upload);
     let mut exchange = Exchange {
         connection,
         sender,
@@ -159,7 +156,9 @@ impl Exchange {
             read_ahead,
             ..
         } = &mut self.connection;
-        if let Some((head, length)) = head::parse(read_ahead)? {
+        if !read_ahead.is_empty()
+            && let Some((head, length)) = head::parse(read_ahead)?
+        {
             let _ = read_ahead.split_to(length);
             return Poll::Ready(Ok(Some(head)));
         }

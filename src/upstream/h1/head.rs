@@ -1,6 +1,8 @@
 //! Heads of HTTP/1.1: requests out, answers in, and which framing an answer's head announces.
 
-use bytes::{BufMut, Bytes, BytesMut};
+use std::mem::MaybeUninit;
+
+use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, HeaderName, HeaderValue, TRANSFER_ENCODING};
 use http::{HeaderMap, Method, StatusCode, Version};
 
@@ -10,6 +12,11 @@ use super::framing::Framing;
 pub const MAX_HEAD: usize = 64 * 1024;
 /// Most fields in the head of an answer.
 pub const MAX_FIELDS: usize = 128;
+
+/// Bodies of at most this many bytes are copied behind their head: one slice is cheaper to write.
+pub(super) const GATHERED: usize = 4096;
+/// Room for a method, a version, `Host` and the field that announces the body, in bytes.
+const LINE: usize = 160;
 
 /// Fields that are put into an answer on its way, at most; more only cost time.
 const ROOM: usize = 6;
@@ -56,43 +63,55 @@ pub enum Announced {
     Chunked,
 }
 
+impl Announced {
+    /// Bytes of a body that follows its head in one piece with it ([`GATHERED`]).
+    fn gathered(self) -> usize {
+        match self {
+            Self::Length(length) if length <= GATHERED as u64 => length as usize,
+            _ => 0,
+        }
+    }
+}
+
 /// Writes a request's head. The target comes in two parts, the endpoint's base and the rest; `host`
 /// is written first (RFC 9112 §3.2). `headers` must hold no framing, and no hop-by-hop field but
-/// those that an upgrade needs: framing is this codec's, and stands where `body` says.
+/// those that an upgrade needs: framing is this codec's, and stands where `body` says. Behind the head there is
+/// room for a small body.
 pub fn encode(
     method: &Method,
     target: (&str, &str),
     host: Option<&HeaderValue>,
     headers: &HeaderMap,
     body: Announced,
-) -> BytesMut {
+) -> Vec<u8> {
     let fields: usize = headers
         .iter()
         .map(|(name, value)| name.as_str().len() + value.len() + 4)
         .sum();
-    let mut out = BytesMut::with_capacity(fields + target.0.len() + target.1.len() + 128);
-    out.put_slice(method.as_str().as_bytes());
-    out.put_u8(b' ');
-    out.put_slice(target.0.as_bytes());
-    out.put_slice(target.1.as_bytes());
-    out.put_slice(b" HTTP/1.1\r\n");
+    let line = target.0.len() + target.1.len() + LINE;
+    let mut out = Vec::with_capacity(line + fields + body.gathered());
+    out.extend_from_slice(method.as_str().as_bytes());
+    out.push(b' ');
+    out.extend_from_slice(target.0.as_bytes());
+    out.extend_from_slice(target.1.as_bytes());
+    out.extend_from_slice(b" HTTP/1.1\r\n");
     let host = host.map(|value| (&http::header::HOST, value));
     for (name, value) in host.into_iter().chain(headers) {
-        out.put_slice(name.as_str().as_bytes());
-        out.put_slice(b": ");
-        out.put_slice(value.as_bytes());
-        out.put_slice(b"\r\n");
+        out.extend_from_slice(name.as_str().as_bytes());
+        out.extend_from_slice(b": ");
+        out.extend_from_slice(value.as_bytes());
+        out.extend_from_slice(b"\r\n");
     }
     match body {
         Announced::Nothing => {}
         Announced::Length(length) => {
-            out.put_slice(b"content-length: ");
-            out.put_slice(length.to_string().as_bytes());
-            out.put_slice(b"\r\n");
+            out.extend_from_slice(b"content-length: ");
+            out.extend_from_slice(length.to_string().as_bytes());
+            out.extend_from_slice(b"\r\n");
         }
-        Announced::Chunked => out.put_slice(b"transfer-encoding: chunked\r\n"),
+        Announced::Chunked => out.extend_from_slice(b"transfer-encoding: chunked\r\n"),
     }
-    out.put_slice(b"\r\n");
+    out.extend_from_slice(b"\r\n");
     out
 }
 
@@ -102,9 +121,11 @@ pub fn encode(
 ///
 /// [`BadHead`] as soon as the bytes can be no head.
 pub fn parse(bytes: &[u8]) -> Result<Option<(Head, usize)>, BadHead> {
-    let mut fields = [httparse::EMPTY_HEADER; MAX_FIELDS];
-    let mut parsed = httparse::Response::new(&mut fields);
-    let length = match parsed.parse(bytes) {
+    // Room that is not cleared: to clear it would cost more than to parse the few fields there are.
+    let mut fields = [const { MaybeUninit::uninit() }; MAX_FIELDS];
+    let mut parsed = httparse::Response::new(&mut []);
+    let parser = httparse::ParserConfig::default();
+    let length = match parser.parse_response_with_uninit_headers(&mut parsed, bytes, &mut fields) {
         Ok(httparse::Status::Complete(length)) if length <= MAX_HEAD => length,
         Ok(httparse::Status::Partial) if bytes.len() < MAX_HEAD => return Ok(None),
         Ok(_) | Err(httparse::Error::TooManyHeaders) => return Err(BadHead::TooLarge),
