@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use http::{HeaderValue, Request, Response};
+use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::Service;
@@ -18,8 +18,8 @@ use tokio::time::{Sleep, sleep_until};
 
 use super::pipeline::Gateway;
 use super::shutdown::Shutdown;
-use crate::delivery::{ClientIo, Phase, Socket};
-use crate::edge::forwarded;
+use crate::delivery::{ClientIo, Phase, Socket, doorbell};
+use crate::edge::forwarded::Peer;
 use crate::relay::{Aborted, Body};
 
 /// The shortest time between two looks at a connection.
@@ -45,7 +45,7 @@ pub(super) async fn run(
     let _open = gateway.count_connection();
     let requests = Requests {
         gateway: gateway.clone(),
-        peer: forwarded::named(peer.ip()),
+        peer: Arc::new(Peer::new(peer.ip())),
         socket: socket.clone(),
     };
     let mut connection = pin!(
@@ -55,7 +55,11 @@ pub(super) async fn run(
             .with_upgrades()
     );
     let mut supervisor = Supervisor::new(socket.clone(), gateway, shutdown);
-    std::future::poll_fn(|cx| {
+    let mut bell = None;
+    std::future::poll_fn(|task| {
+        // A task has one waker for all its life.
+        let bell = bell.get_or_insert_with(|| doorbell(task.waker().clone()));
+        let cx = &mut Context::from_waker(bell);
         loop {
             if let Poll::Ready(ended) = connection.as_mut().poll(cx) {
                 if let Err(error) = ended {
@@ -248,8 +252,8 @@ fn due(socket: &Socket, gateway: &Gateway) -> Instant {
 /// The requests of one connection, as hyper hands them over.
 struct Requests {
     gateway: Arc<Gateway>,
-    /// The client's address as fields name it: formatted once for all its requests.
-    peer: HeaderValue,
+    /// The client as fields name it, for all its requests.
+    peer: Arc<Peer>,
     socket: Arc<Socket>,
 }
 
@@ -260,7 +264,7 @@ impl Service<Request<Incoming>> for Requests {
     type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, Aborted>> + Send>>;
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
-        let (gateway, socket) = (self.gateway.clone(), self.socket.clone());
-        Box::pin(gateway.handle((socket, self.peer.clone()), request))
+        let client = (self.socket.clone(), self.peer.clone());
+        Box::pin(self.gateway.handle(client, request))
     }
 }

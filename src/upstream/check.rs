@@ -225,12 +225,13 @@ impl BuildHead for Question<'_> {
 
     fn build(&self, endpoint: &Endpoint, body: Announced) -> Vec<u8> {
         let target = (&*endpoint.base, self.path);
-        let host = Some(&endpoint.authority);
+        let host = &endpoint.authority;
         encode(&Method::GET, target, host, &headers(), body)
     }
 
     fn parts(&self, endpoint: &Endpoint) -> Result<Request<()>, http::Error> {
-        compose(&Method::GET, endpoint, self.path, &headers())
+        let host = &endpoint.authority;
+        compose(&Method::GET, endpoint, self.path, host, headers())
     }
 
     fn upgrades(&self) -> bool {

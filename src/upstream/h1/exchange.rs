@@ -20,7 +20,7 @@ use crate::upstream::transport::Transport;
 /// may have begun to work.
 const STALE_WITHIN: Duration = Duration::from_secs(1);
 
-/// A connection to an endpoint between two requests, or in one.
+/// A connection to an endpoint between two requests, or in one. It goes through many hands in a box.
 #[derive(Debug)]
 pub struct Connection {
     pub(super) transport: Transport,
@@ -34,13 +34,13 @@ pub struct Connection {
 
 impl Connection {
     /// A connection that nothing was sent on yet.
-    pub fn new(transport: Transport) -> Self {
-        Self {
+    pub fn new(transport: Transport) -> Box<Self> {
+        Box::new(Self {
             transport,
             read_ahead: BytesMut::new(),
             peer: None,
             reused: false,
-        }
+        })
     }
 
     /// Whether it lies still, as it must between two requests: a server that closed it, or that
@@ -75,7 +75,7 @@ pub struct ExchangeFault {
 ///
 /// [`ExchangeFault`]; the connection is gone then.
 pub async fn exchange(
-    connection: Connection,
+    connection: Box<Connection>,
     method: &Method,
     mut head: Vec<u8>,
     mut upload: Upload,
@@ -117,7 +117,7 @@ pub async fn exchange(
 }
 
 struct Exchange {
-    connection: Connection,
+    connection: Box<Connection>,
     sender: Sender,
     /// A server may refuse a body by answering and closing: its answer is worth more than the
     /// failure to write, which is kept until it is clear that no answer comes.
@@ -155,7 +155,7 @@ impl Exchange {
             transport,
             read_ahead,
             ..
-        } = &mut self.connection;
+        } = &mut *self.connection;
         if !read_ahead.is_empty()
             && let Some((head, length)) = head::parse(read_ahead)?
         {
@@ -202,7 +202,10 @@ impl Exchange {
         } else {
             decode_ahead(&mut connection, &mut decoder)?
         };
-        let sender = Some(self.sender).filter(|sender| !sender.is_done());
+        let sender = match self.sender.is_done() {
+            true => None,
+            false => Some(Box::new(self.sender)),
+        };
         let body = Body::new(connection, decoder, sender, keep, first);
         let body = if upgrade { body.upgraded() } else { body };
         Ok((head, body))

@@ -218,14 +218,21 @@ impl BuildHead for Plain {
         encode(
             &self.method,
             ("", "/path?q=1"),
-            Some(&endpoint.authority),
+            &endpoint.authority,
             &self.headers,
             body,
         )
     }
 
     fn parts(&self, endpoint: &Endpoint) -> Result<Request<()>, http::Error> {
-        compose(&self.method, endpoint, "/path?q=1", &self.headers)
+        let host = &endpoint.authority;
+        compose(
+            &self.method,
+            endpoint,
+            "/path?q=1",
+            host,
+            self.headers.clone(),
+        )
     }
 
     fn upgrades(&self) -> bool {
