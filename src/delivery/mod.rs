@@ -1,5 +1,6 @@
 //! Delivery: events and bytes onto a client's connection, and what can be told of the client.
 
+mod doorbell;
 mod encode;
 mod heartbeat;
 mod outlet;
@@ -8,6 +9,7 @@ mod socket;
 mod transport;
 pub mod websocket;
 
+pub use doorbell::{doorbell, unheard};
 pub use encode::{
     Encoding, Gap, Item, Reason, encode, gap, greeting, heartbeat, object, poll_body, prime,
 };

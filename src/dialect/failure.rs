@@ -5,7 +5,10 @@
 //! is the first key. So the shapes are each vendor's own, down to the names of their error types,
 //! and a request id is put only where no client trips over it.
 
+use std::sync::LazyLock;
+
 use bytes::Bytes;
+use memchr::memmem::Finder;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
@@ -71,6 +74,8 @@ pub fn heartbeat(dialect: Dialect) -> &'static [u8] {
     }
 }
 
+static ERROR: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\"error\""));
+
 /// Whether the JSON body of a successful answer is really an error: some servers say 200 to all.
 ///
 /// A top-level `error` that is an object or a string and not empty; for Anthropic a `type` of
@@ -89,9 +94,7 @@ pub fn is_error_answer(dialect: Dialect, body: &[u8]) -> bool {
         Dialect::Plain | Dialect::Bedrock | Dialect::OpenaiResponses
     );
     // Every error of every dialect has the word; most answers do not, and are not parsed.
-    let may_be = speaks
-        && body.trim_ascii_start().starts_with(b"{")
-        && memchr::memmem::find(body, b"\"error\"").is_some();
+    let may_be = speaks && body.trim_ascii_start().starts_with(b"{") && ERROR.find(body).is_some();
     if !may_be {
         return false;
     }

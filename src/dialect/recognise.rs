@@ -8,7 +8,7 @@
 use std::borrow::Cow;
 
 use http::Method;
-use http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap};
+use http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue};
 use percent_encoding::percent_decode_str;
 
 use crate::config::{Dialect, DialectChoice};
@@ -37,21 +37,18 @@ pub fn recognise(choice: DialectChoice, method: &Method, path: &str) -> Dialect 
 
 /// The kind of a response body, from its `Content-Type` and `Content-Encoding`.
 pub fn body_kind(headers: &HeaderMap) -> BodyKind {
-    let encoded = headers.get_all(CONTENT_ENCODING).iter().any(|value| {
-        value.as_bytes().split(|&b| b == b',').any(|coding| {
-            let coding = coding.trim_ascii();
-            !coding.is_empty() && !coding.eq_ignore_ascii_case(b"identity")
-        })
-    });
-    let Some(media) = headers.get(CONTENT_TYPE).filter(|_| !encoded) else {
-        return BodyKind::Opaque;
-    };
-    let media = media
-        .as_bytes()
-        .split(|&b| b == b';')
-        .next()
-        .unwrap_or_default()
-        .trim_ascii();
+    let kind = headers.get(CONTENT_TYPE).map_or(BodyKind::Opaque, by_type);
+    // Asked last: most answers are opaque anyway.
+    match kind != BodyKind::Opaque && is_encoded(headers) {
+        true => BodyKind::Opaque,
+        false => kind,
+    }
+}
+
+fn by_type(value: &HeaderValue) -> BodyKind {
+    let value = value.as_bytes();
+    let end = memchr::memchr(b';', value).unwrap_or(value.len());
+    let media = value[..end].trim_ascii();
     let is = |name: &str| media.eq_ignore_ascii_case(name.as_bytes());
     if is("text/event-stream") {
         BodyKind::Sse
@@ -60,6 +57,15 @@ pub fn body_kind(headers: &HeaderMap) -> BodyKind {
     } else {
         BodyKind::Opaque
     }
+}
+
+fn is_encoded(headers: &HeaderMap) -> bool {
+    headers.get_all(CONTENT_ENCODING).iter().any(|value| {
+        value.as_bytes().split(|&b| b == b',').any(|coding| {
+            let coding = coding.trim_ascii();
+            !coding.is_empty() && !coding.eq_ignore_ascii_case(b"identity")
+        })
+    })
 }
 
 /// The model that a path names, percent-decoded: Gemini's `/models/{model}:method`, Azure's
@@ -102,10 +108,17 @@ const NDJSON: [&str; 5] = [
     "application/jsonlines",
 ];
 
+/// What stands before the last slash and behind it. Segments are short: a walk over one is quicker than a search
+/// that has to be set up.
+fn last_segment(path: &str) -> Option<(&str, &str)> {
+    let slash = path.bytes().rposition(|byte| byte == b'/')?;
+    Some((&path[..slash], &path[slash + 1..]))
+}
+
 fn by_path(path: &str) -> Dialect {
     let path = path.strip_suffix('/').unwrap_or(path);
-    let (base, last) = path.rsplit_once('/').unwrap_or(("", path));
-    let before = base.rsplit_once('/').map_or(base, |(_, segment)| segment);
+    let (base, last) = last_segment(path).unwrap_or(("", path));
+    let before = last_segment(base).map_or(base, |(_, segment)| segment);
     match (before, last) {
         ("chat", "completions") => Dialect::OpenaiChat,
         (_, "completions") => Dialect::OpenaiText,

@@ -89,6 +89,9 @@ const KEPT_PREFIXES: &[&str] = &[
 /// `Expect` goes too: the wait for `100 Continue` is between the client and us. `Trailer` stays,
 /// and `TE: trailers`; `Proxy-Authorization` is addressed to us (RFC 9110 §11.7.2) and goes.
 pub fn strip_request(headers: &mut HeaderMap) -> Hop {
+    if !headers.keys().any(is_of_hop) {
+        return Hop::default();
+    }
     let te_trailers = elements(headers, &header::TE).any(|coding| {
         let name = coding.split(|byte| *byte == b';').next().unwrap_or(coding);
         name.trim_ascii().eq_ignore_ascii_case(b"trailers")
@@ -107,6 +110,9 @@ pub fn strip_request(headers: &mut HeaderMap) -> Hop {
 /// Takes out of a response what is of the upstream's connection only; gives the protocol that a
 /// `101 Switching Protocols` switches to.
 pub fn strip_response(headers: &mut HeaderMap) -> Option<HeaderValue> {
+    if !headers.keys().any(is_of_hop) {
+        return None;
+    }
     let upgrade = strip(headers);
     remove(headers, &RESPONSE_ONLY);
     upgrade
@@ -125,6 +131,24 @@ pub fn strip_trailers(trailers: &mut HeaderMap) {
     for name in unfit {
         trailers.remove(name);
     }
+}
+
+/// Whether a field speaks of its connection, in either direction. Most messages have no such field, and one look at
+/// each name they have costs less than to ask the map for each of these.
+fn is_of_hop(name: &HeaderName) -> bool {
+    matches!(
+        name.as_str(),
+        "te" | "expect"
+            | "upgrade"
+            | "connection"
+            | "keep-alive"
+            | "http2-settings"
+            | "proxy-connection"
+            | "transfer-encoding"
+            | "proxy-authenticate"
+            | "proxy-authorization"
+            | "proxy-authentication-info"
+    )
 }
 
 /// What both directions have in common.

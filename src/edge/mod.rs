@@ -13,6 +13,7 @@
 //!
 //! On the way back: [`hop`], [`forwarded::via`], [`cors`].
 
+pub mod added;
 pub mod auth;
 pub mod cors;
 pub mod credentials;
@@ -32,6 +33,14 @@ static KEY_FIELDS: [HeaderName; 4] = [
     HeaderName::from_static("api-key"),
     HeaderName::from_static("x-goog-api-key"),
 ];
+
+/// Whether a field is one of [`KEY_FIELDS`]: as text, which is told apart by its length first.
+fn is_key_field(name: &HeaderName) -> bool {
+    matches!(
+        name.as_str(),
+        "authorization" | "x-api-key" | "api-key" | "x-goog-api-key"
+    )
+}
 
 /// Adds `element` at the end of a list field, on one line: many readers look at one line only.
 fn append_element(headers: &mut HeaderMap, name: &HeaderName, element: HeaderValue) {

@@ -13,8 +13,11 @@
 
 use std::fmt;
 
+use bytes::Bytes;
 use http::HeaderMap;
 use http::header::{HeaderName, HeaderValue};
+
+use super::added::Added;
 
 /// The ids of one request.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,6 +26,10 @@ pub struct Trace {
     pub request_id: HeaderValue,
     /// The trace that the request is part of.
     pub trace_id: TraceId,
+    /// The parent to go on with, where none came along.
+    parent: Option<HeaderValue>,
+    /// Whether the request came with its id.
+    is_named: bool,
 }
 
 /// A trace id: 32 lower-case hexadecimal digits, not all of them 0.
@@ -42,20 +49,55 @@ const LONGEST: usize = 128;
 const PARENT: usize = 55;
 
 impl Trace {
-    /// Reads the ids of a request, or makes them, and puts them into `headers`.
+    /// Reads the ids of a request, or makes them. What is not believed is taken out of `headers`, and
+    /// [`Trace::add`] puts ours in its place.
     pub fn of(headers: &mut HeaderMap, trusted: bool) -> Self {
-        let trace_id = continued(headers).unwrap_or_else(|| begin(headers));
-        let request_id = match believed(headers).filter(|_| trusted) {
-            Some(id) => id.clone(),
+        // Most callers bring no ids, and a look at each name costs less than to ask the map for every id.
+        if !headers.keys().any(is_id) {
+            return Self::begin();
+        }
+        let mut trace = Self::begin();
+        match continued(headers) {
+            Some(id) => (trace.trace_id, trace.parent) = (id, None),
             None => {
-                let id = value(&hex::<32>(fastrand::u128(1..)));
-                headers.insert(REQUEST_ID, id.clone());
-                id
+                headers.remove(TRACEPARENT);
+                headers.remove(TRACESTATE);
             }
-        };
+        }
+        match believed(headers).filter(|_| trusted) {
+            Some(id) => (trace.request_id, trace.is_named) = (id.clone(), true),
+            None => {
+                headers.remove(REQUEST_ID);
+            }
+        }
+        trace
+    }
+
+    /// Begins a trace.
+    fn begin() -> Self {
+        let trace_id = TraceId(hex(fastrand::u128(..).max(1)));
+        // Both values share one piece of memory.
+        let mut ids = *b"00-00000000000000000000000000000000-0000000000000000-0100000000000000000000000000000000";
+        ids[3..35].copy_from_slice(&trace_id.0);
+        ids[36..52].copy_from_slice(&hex::<16>(u128::from(fastrand::u64(..).max(1))));
+        ids[PARENT..].copy_from_slice(&hex::<32>(fastrand::u128(..).max(1)));
+        let mut parent = Bytes::copy_from_slice(&ids);
+        let request_id = parent.split_off(PARENT);
         Self {
-            request_id,
+            request_id: value(request_id),
             trace_id,
+            parent: Some(value(parent)),
+            is_named: false,
+        }
+    }
+
+    /// Adds the ids that the request did not come with.
+    pub fn add(&self, added: &mut Added) {
+        if !self.is_named {
+            added.push(REQUEST_ID, self.request_id.clone());
+        }
+        if let Some(parent) = &self.parent {
+            added.push(TRACEPARENT, parent.clone());
         }
     }
 
@@ -104,15 +146,9 @@ fn continued(headers: &HeaderMap) -> Option<TraceId> {
     trace_id(only(headers, &TRACEPARENT)?.as_bytes())
 }
 
-/// Begins a trace in place of whatever was there.
-fn begin(headers: &mut HeaderMap) -> TraceId {
-    let id = TraceId(hex(fastrand::u128(1..)));
-    let mut parent = *b"00-00000000000000000000000000000000-0000000000000000-01";
-    parent[3..35].copy_from_slice(&id.0);
-    parent[36..52].copy_from_slice(&hex::<16>(u128::from(fastrand::u64(1..))));
-    headers.insert(TRACEPARENT, value(&parent));
-    headers.remove(TRACESTATE);
-    id
+/// Whether a field is one of those that are read here.
+fn is_id(name: &HeaderName) -> bool {
+    matches!(name.as_str(), "traceparent" | "tracestate" | "x-request-id")
 }
 
 /// Trace Context §3.2.2: version `00` has exactly this form; a later one may go on after a dash;
@@ -134,19 +170,24 @@ fn trace_id(parent: &[u8]) -> Option<TraceId> {
     }
 }
 
-/// The lowest `N` hexadecimal digits of `number`.
-fn hex<const N: usize>(mut number: u128) -> [u8; N] {
+/// The lowest `N` hexadecimal digits of `number`; `N` is even.
+fn hex<const N: usize>(number: u128) -> [u8; N] {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
     let mut digits = [b'0'; N];
-    for digit in digits.iter_mut().rev() {
-        *digit = b"0123456789abcdef"[(number & 15) as usize];
-        number >>= 4;
+    let bytes = number.to_be_bytes();
+    for (pair, byte) in digits
+        .chunks_exact_mut(2)
+        .zip(&bytes[bytes.len() - N / 2..])
+    {
+        pair[0] = DIGITS[usize::from(byte >> 4)];
+        pair[1] = DIGITS[usize::from(byte & 15)];
     }
     digits
 }
 
-fn value(digits: &[u8]) -> HeaderValue {
+fn value(digits: Bytes) -> HeaderValue {
     // Digits and dashes are always a field value.
-    HeaderValue::from_bytes(digits).unwrap_or_else(|_| HeaderValue::from_static("0"))
+    HeaderValue::from_maybe_shared(digits).unwrap_or_else(|_| HeaderValue::from_static("0"))
 }
 
 #[cfg(test)]

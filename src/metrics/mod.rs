@@ -6,7 +6,7 @@
 mod upstreams;
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use prometheus_client::encoding::text::encode;
 use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder};
@@ -73,6 +73,8 @@ pub struct RouteSeries {
     pub bytes: Counter,
     /// See [`Metrics`].
     pub heartbeats: Counter,
+    /// Requests that ended as nearly all do: complete, with a status of the 200s. Found when the first one does.
+    pub complete: OnceLock<Counter>,
 }
 
 /// What is counted of the hub.
@@ -239,6 +241,7 @@ impl Metrics {
             events: self.events.get_or_create(&labels).clone(),
             bytes: self.bytes.get_or_create(&labels).clone(),
             heartbeats: self.heartbeats.get_or_create(&labels).clone(),
+            complete: OnceLock::new(),
             labels,
         }
     }

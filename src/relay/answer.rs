@@ -1,6 +1,7 @@
 //! The head of an answer as the client gets it, and the body that follows.
 
 use std::future::poll_fn;
+use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -8,7 +9,7 @@ use http::{HeaderMap, Method, Response, StatusCode};
 
 use super::body::Body;
 use super::context::{Context, Reached};
-use super::head::{essence, prepare};
+use super::head::{essence, is_stream, prepare};
 use super::incoming::Incoming;
 use super::record::{Outcome, Record};
 use super::source::Source;
@@ -58,7 +59,9 @@ pub(super) async fn answer(
         credentials::conceal(credential, &mut headers);
     }
     forwarded::via(&mut headers, version);
-    prepare(&mut headers, &context, (status, kind), &record);
+    // A small answer that is JSON is known to be no stream.
+    let streams = whole.as_ref().is_none_or(Bytes::is_empty) && is_stream(&headers);
+    prepare(&mut headers, &context, (status, kind, streams), &record);
     record.status = Some(status);
     let body = match whole {
         Some(bytes) if body.is_over() => {
@@ -105,8 +108,16 @@ fn is_small_json(context: &Context, headers: &HeaderMap, body: &AnswerBody) -> b
 /// The first piece of a body: nearly always a small answer is whole with it. Whether it is, the body
 /// tells afterwards. Nothing is waited for beyond the first piece, and nothing without a limit.
 async fn first_if_whole(body: &mut AnswerBody, limit: Option<Duration>) -> Option<Bytes> {
-    let first = poll_fn(|cx| body.poll_piece(cx));
-    match tokio::time::timeout(limit?, first).await.ok()?? {
+    // It nearly always came with the head, and needs no clock.
+    let at_hand = poll_fn(|cx| Poll::Ready(body.poll_piece(cx))).await;
+    let first = match at_hand {
+        Poll::Ready(piece) => piece,
+        Poll::Pending => {
+            let first = poll_fn(|cx| body.poll_piece(cx));
+            tokio::time::timeout(limit?, first).await.ok()?
+        }
+    };
+    match first? {
         Ok(Piece::Data(data)) => Some(data),
         Ok(Piece::Trailers(_)) | Err(_) => None,
     }

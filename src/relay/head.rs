@@ -22,15 +22,15 @@ const STREAMS: [&str; 5] = [
     "application/vnd.amazon.eventstream",
 ];
 
-/// Makes the upstream's headers ours.
+/// Makes the upstream's headers ours. `streams` tells whether the body [is a stream](is_stream).
 pub(super) fn prepare(
     headers: &mut HeaderMap,
     context: &Context,
-    (status, kind): (StatusCode, BodyKind),
+    (status, kind, streams): (StatusCode, BodyKind, bool),
     record: &Record,
 ) {
     hop::strip_response(headers);
-    if is_stream(headers) {
+    if streams {
         unbuffer(headers);
     }
     // A 204 has no length (RFC 9110 §8.6).
@@ -66,7 +66,8 @@ pub(super) fn unbuffer(headers: &mut HeaderMap) {
     );
 }
 
-fn is_stream(headers: &HeaderMap) -> bool {
+/// Whether the body comes bit by bit, whether we can look into it or not.
+pub(super) fn is_stream(headers: &HeaderMap) -> bool {
     essence(headers).is_some_and(|essence| {
         STREAMS
             .iter()
@@ -77,5 +78,6 @@ fn is_stream(headers: &HeaderMap) -> bool {
 /// The media type without its parameters.
 pub(super) fn essence(headers: &HeaderMap) -> Option<&str> {
     let value = headers.get(CONTENT_TYPE)?.to_str().ok()?;
-    value.split(';').next().map(str::trim)
+    let end = memchr::memchr(b';', value.as_bytes());
+    Some(value[..end.unwrap_or(value.len())].trim_ascii())
 }

@@ -26,6 +26,7 @@ use super::{answer, attempts, feed, generation, topic, tunnel};
 use crate::config::{Clocks, Dialect, ResolvedClocks};
 use crate::delivery::Socket;
 use crate::dialect::Facts;
+use crate::edge::added::Added;
 use crate::edge::auth::Principal;
 use crate::edge::hop::{self, Hop};
 use crate::upstream::Pool;
@@ -34,8 +35,10 @@ use crate::upstream::Pool;
 pub struct Order {
     /// Its route.
     pub route: Arc<LiveRoute>,
-    /// Its head.
-    pub parts: Parts,
+    /// Its head. Boxed: it is handed through many hands.
+    pub parts: Box<Parts>,
+    /// What we add to it on the way to an upstream.
+    pub added: Added,
     /// Its body, as far as it was not read yet.
     pub body: Inbound,
     /// Its body, if it was read already.
@@ -71,6 +74,15 @@ pub async fn relay(
     record: &mut Option<Box<Record>>,
 ) -> Result<Response<Body>, Option<Refusal>> {
     let route = order.route.config.clone();
+    let is_shared = order.visit.is_some()
+        || route.publish.is_some()
+        || !route.subscribe.is_empty()
+        || route.share.is_some()
+        || route.resume.is_some();
+    if is_shared {
+        // Whoever asks for others than its caller looks at all fields.
+        order.added.join(&mut order.parts.headers);
+    }
     // Boxed: what most requests do not take must not make their future larger.
     if let Some(visit) = order.visit.take() {
         return Box::pin(generation::serve(order, visit, here, record)).await;
@@ -282,8 +294,10 @@ async fn ask_within(
 /// The clocks of the route's entry `index`.
 pub(super) fn clocks_of(route: &LiveRoute, index: usize, dialect: Dialect) -> ResolvedClocks {
     // A topic has no upstream: the route's own clocks are all there are.
-    let upstream = route.chain.get(index).map(|entry| entry.upstream.clocks);
-    Clocks::resolve(&route.config.clocks, &upstream.unwrap_or_default(), dialect)
+    match route.chain.get(index) {
+        Some(entry) => entry.clocks[usize::from(dialect != Dialect::Plain)],
+        None => Clocks::resolve(&route.config.clocks, &Clocks::default(), dialect),
+    }
 }
 
 /// Gets an answer from the entries of the chain.

@@ -1,11 +1,11 @@
 //! The head of a request as an upstream gets it.
 
-use bytes::BytesMut;
-use http::header::{ACCEPT, ACCEPT_ENCODING, CONNECTION, CONTENT_LENGTH, HOST, UPGRADE};
+use http::header::{ACCEPT, ACCEPT_ENCODING, CONNECTION, HOST, UPGRADE};
 use http::{HeaderMap, HeaderValue, Method, Request, Uri};
 
 use super::plane::Entry;
-use crate::config::{HeaderEdits, PathPattern, Route};
+use crate::config::{Credential, HeaderEdits, PathPattern, Route};
+use crate::edge::added::Added;
 use crate::edge::credentials::{self, CredentialError};
 use crate::edge::hop::Hop;
 use crate::router::after_literals;
@@ -17,7 +17,8 @@ pub(super) struct Outgoing {
     /// Path and query, without the endpoint's base.
     target: String,
     headers: HeaderMap,
-    /// Whether the route set `Host` itself.
+    added: Added,
+    /// Whether the `Host` among them is ours.
     keeps_host: bool,
 }
 
@@ -31,25 +32,34 @@ impl Outgoing {
     pub(super) fn new(
         method: &Method,
         uri: &Uri,
-        mut headers: HeaderMap,
+        (mut headers, mut added): (HeaderMap, Added),
         route: &Route,
         entry: &Entry,
     ) -> Result<Self, CredentialError> {
         let mut target = target(uri, route);
-        headers.remove(HOST);
-        headers.remove(CONTENT_LENGTH);
+        if changes_any(route, entry, &added) {
+            added.join(&mut headers);
+        }
         apply(&route.request_headers, &mut headers);
         // Last, so that no edit can undo it.
         if let Some(credential) = &entry.upstream.credential {
             credentials::replace(credential, &mut headers, &mut target)?;
         }
-        let keeps_host = headers.contains_key(HOST);
+        let keeps_host = sets_host(route, entry);
         Ok(Self {
             method: method.clone(),
             target,
             headers,
+            added,
             keeps_host,
         })
+    }
+
+    fn host<'h>(&'h self, endpoint: &'h Endpoint) -> &'h HeaderValue {
+        match self.keeps_host {
+            true => self.headers.get(HOST).unwrap_or(&endpoint.authority),
+            false => &endpoint.authority,
+        }
     }
 
     /// Names what concerns the hop to the upstream: another protocol that is asked for (RFC 9110
@@ -72,8 +82,9 @@ impl Outgoing {
     /// Asks for the bytes as they are: what is compressed cannot be watched, and compressors hold
     /// events back.
     pub(super) fn uncompressed(mut self) -> Self {
-        self.headers
-            .insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+        const IDENTITY: HeaderValue = HeaderValue::from_static("identity");
+        self.headers.remove(ACCEPT_ENCODING);
+        self.added.push(ACCEPT_ENCODING, IDENTITY);
         self
     }
 }
@@ -83,23 +94,46 @@ impl BuildHead for Outgoing {
         &self.method
     }
 
-    fn build(&self, endpoint: &Endpoint, body: Announced) -> BytesMut {
-        let host = (!self.keeps_host).then_some(&endpoint.authority);
+    fn build(&self, endpoint: &Endpoint, body: Announced) -> Vec<u8> {
         encode(
             &self.method,
             (&endpoint.base, &self.target),
-            host,
-            &self.headers,
+            self.host(endpoint),
+            self.headers.iter().chain(self.added.iter()),
             body,
         )
     }
 
     fn parts(&self, endpoint: &Endpoint) -> Result<Request<()>, http::Error> {
-        compose(&self.method, endpoint, &self.target, &self.headers)
+        let host = self.host(endpoint);
+        let mut headers = self.headers.clone();
+        self.added.clone().join(&mut headers);
+        compose(&self.method, endpoint, &self.target, host, headers)
     }
 
     fn upgrades(&self) -> bool {
         self.headers.contains_key(UPGRADE)
+    }
+}
+
+/// Whether a route or a credential touches a field of ours.
+fn changes_any(route: &Route, entry: &Entry, added: &Added) -> bool {
+    let edits = &route.request_headers;
+    let set = edits.set.iter().map(|(name, _)| name);
+    let credential = match &entry.upstream.credential {
+        Some(Credential::Header(name, _)) => Some(name),
+        _ => None,
+    };
+    let mut touched = edits.remove.iter().chain(set).chain(credential);
+    touched.any(|name| added.get(name).is_some())
+}
+
+/// Whether a route or a credential puts in a `Host`; the caller's own is passed over when the head is written.
+fn sets_host(route: &Route, entry: &Entry) -> bool {
+    let mut set = route.request_headers.set.iter().map(|(name, _)| name);
+    match &entry.upstream.credential {
+        Some(Credential::Header(name, _)) if *name == HOST => true,
+        _ => set.any(|name| *name == HOST),
     }
 }
 

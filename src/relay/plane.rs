@@ -3,7 +3,7 @@
 //! What must outlive a configuration (the endpoints with their connections and state) is kept in the
 //! [`Registry`], keyed by identity, and found again by the next plane.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use tower_http::cors::CorsLayer;
 
 use super::generation::DELTAWAY_STREAM;
 use super::took::Took;
-use crate::config::{self, Config, Trouble};
+use crate::config::{self, Clocks, Config, Dialect, ResolvedClocks, Trouble};
 use crate::edge::cors;
 use crate::metrics::{
     Counted, Metrics, RescueSeries, RouteSeries, TokenKind, TokenSeries, UpstreamSeries,
@@ -33,8 +33,8 @@ pub struct Plane {
     pub config: Arc<Config>,
     /// Finds a request's route.
     pub router: Router,
-    /// By the address of the configured route, which lives as long as `config`.
-    routes: HashMap<usize, Arc<LiveRoute>>,
+    /// In the order of the addresses of the configured routes, which live as long as `config`.
+    routes: Vec<Arc<LiveRoute>>,
     /// Every upstream, by name.
     groups: BTreeMap<Arc<str>, Arc<Group>>,
     /// Whether any route keeps answers.
@@ -63,6 +63,8 @@ pub struct Entry {
     pub upstream: Arc<config::Upstream>,
     /// Its endpoints.
     pub group: Arc<Group>,
+    /// The clocks of a request that speaks no model API, and of one that does.
+    pub clocks: [ResolvedClocks; 2],
     /// The model name the upstream knows, where it differs.
     pub model: Option<Arc<str>>,
     /// What is counted for it.
@@ -160,13 +162,16 @@ impl Plane {
         let live = |route: &Arc<config::Route>| {
             let chain = route.to.iter().map(|target| Entry {
                 upstream: target.upstream.clone(),
+                clocks: [Dialect::Plain, Dialect::OpenaiChat].map(|dialect| {
+                    Clocks::resolve(&route.clocks, &target.upstream.clocks, dialect)
+                }),
                 group: groups[&target.upstream.name].clone(),
                 model: target.model.clone(),
                 series: metrics.route(route.name.clone(), target.upstream.name.clone()),
                 attempts: metrics.upstream(&target.upstream.name, &words),
                 tokens: metrics.tokens(&route.name, &target.upstream.name),
             });
-            let live = LiveRoute {
+            Arc::new(LiveRoute {
                 config: route.clone(),
                 chain: chain.collect(),
                 cors: route
@@ -175,10 +180,10 @@ impl Plane {
                     .map(|rules| cors::layer(&exposing(rules, route))),
                 hub_path: config.hub.path.clone(),
                 rescues: metrics.rescues(&route.name),
-            };
-            (Arc::as_ptr(route) as usize, Arc::new(live))
+            })
         };
-        let routes = config.routes.iter().map(live).collect();
+        let mut routes: Vec<_> = config.routes.iter().map(live).collect();
+        routes.sort_unstable_by_key(|live| Arc::as_ptr(&live.config));
         Ok(Self {
             router: Router::new(&config.routes),
             routes,
@@ -206,7 +211,11 @@ impl Plane {
 
     /// The live form of a route the router has found.
     pub fn live(&self, route: &Arc<config::Route>) -> Option<&Arc<LiveRoute>> {
-        self.routes.get(&(Arc::as_ptr(route) as usize))
+        let sought = Arc::as_ptr(route);
+        let at = self
+            .routes
+            .binary_search_by_key(&sought, |live| Arc::as_ptr(&live.config));
+        self.routes.get(at.ok()?)
     }
 }
 

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use http::{HeaderValue, Method, StatusCode, Version};
+use prometheus_client::metrics::counter::Counter;
 
 use super::attempts::Trail;
 use super::context::Reached;
@@ -15,7 +16,7 @@ use crate::config::Trouble;
 use crate::delivery::Socket;
 use crate::dialect::Ending;
 use crate::edge::trace::TraceId;
-use crate::metrics::{Metrics, Name, RequestLabels, status_class};
+use crate::metrics::{Metrics, Name, RequestLabels, RouteSeries, status_class};
 use crate::upstream::Turn;
 
 /// How a request ended: the endings of a relayed answer, and those of requests that got none.
@@ -128,11 +129,12 @@ impl Record {
     ) -> Self {
         metrics.in_flight.inc();
         socket.set_busy();
+        let started = Instant::now();
         Self {
             metrics,
             socket,
             access_log,
-            started: Instant::now(),
+            started,
             method: request.method.clone(),
             path: if access_log {
                 request.uri.path().into()
@@ -148,7 +150,7 @@ impl Record {
             trail: Trail::default(),
             trouble: None,
             is_last: false,
-            attempted: tokio::time::Instant::now(),
+            attempted: started.into(),
             turn: None,
             answerer: None,
             took: Took::default(),
@@ -261,18 +263,39 @@ impl Record {
         first
     }
 
-    fn count(&self) {
-        let series = self.entry().map(|entry| &entry.series);
+    /// Whether it ended as nearly all requests do whose series is `series`.
+    fn is_usual(&self, series: &RouteSeries) -> bool {
+        let route = &series.labels.route.0;
+        self.status.is_some_and(|status| status.is_success())
+            && self.outcome == Outcome::Ended(Ending::Complete)
+            && self
+                .route
+                .as_ref()
+                .is_some_and(|own| Arc::ptr_eq(own, route))
+    }
+
+    /// Counts requests that ended like it.
+    fn counter(&self) -> Counter {
         let name = |name: Option<&Arc<str>>| Name(name.cloned().unwrap_or_default());
         let labels = RequestLabels {
             route: name(self.route.as_ref()),
-            upstream: series.map_or_else(|| name(None), |series| series.labels.upstream.clone()),
+            upstream: self
+                .entry()
+                .map_or_else(|| name(None), |entry| entry.series.labels.upstream.clone()),
             status: self
                 .status
                 .map_or("none", |status| status_class(status.as_u16())),
             ending: self.outcome.word(),
         };
-        self.metrics.requests.get_or_create(&labels).inc();
+        self.metrics.requests.get_or_create_owned(&labels)
+    }
+
+    fn count(&self) {
+        let series = self.entry().map(|entry| &entry.series);
+        match series.filter(|series| self.is_usual(series)) {
+            Some(series) => series.complete.get_or_init(|| self.counter()).inc(),
+            None => self.counter().inc(),
+        };
         self.metrics.in_flight.dec();
         let (Some(first_byte), Some(series)) = (self.first_byte, series) else {
             return;

@@ -1,6 +1,7 @@
 //! A request's body on its way in: bounded, and never waited for without a limit.
 
-use std::pin::Pin;
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
@@ -12,6 +13,7 @@ use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep};
 
+use crate::delivery::unheard;
 use crate::edge::hop;
 use crate::upstream::UploadFault;
 
@@ -120,7 +122,12 @@ impl Body for Inbound {
         let Some(body) = &mut this.body else {
             return Poll::Ready(None);
         };
-        let polled = Pin::new(&mut *body).poll_frame(cx);
+        let (polled, woken) = unheard(|| Pin::new(&mut *body).poll_frame(cx));
+        // The server would read on. Behind the last piece there is nothing to be read.
+        let is_last = matches!(polled, Poll::Ready(Some(Ok(_)))) && body.is_end_stream();
+        if let Some(server) = woken.filter(|_| !is_last) {
+            server.wake();
+        }
         if let Some(whole) = &this.whole
             && (matches!(polled, Poll::Ready(None)) || body.is_end_stream())
         {
@@ -172,10 +179,16 @@ impl Body for Inbound {
 /// [`UploadFault`]; a body over `bound` is read no further.
 pub async fn collect(body: &mut Inbound, bound: u64) -> Result<Bytes, UploadFault> {
     let limit = body.pause * PAUSES;
-    match tokio::time::timeout(limit, gather(body, bound)).await {
-        Ok(outcome) => outcome,
-        Err(_) => Err(UploadFault::Slow(limit)),
-    }
+    let mut gathering = pin!(gather(body, bound));
+    // A small body came with its head, and needs no clock.
+    let at_hand = poll_fn(|cx| Poll::Ready(gathering.as_mut().poll(cx))).await;
+    let Poll::Ready(outcome) = at_hand else {
+        return match tokio::time::timeout(limit, gathering).await {
+            Ok(outcome) => outcome,
+            Err(_) => Err(UploadFault::Slow(limit)),
+        };
+    };
+    outcome
 }
 
 async fn gather(body: &mut Inbound, bound: u64) -> Result<Bytes, UploadFault> {
@@ -195,6 +208,10 @@ async fn gather(body: &mut Inbound, bound: u64) -> Result<Bytes, UploadFault> {
         }
         // A body that came in one piece, as most do, is not copied.
         if first.is_empty() && all.is_empty() {
+            // Its length was announced and is there: nothing else can follow.
+            if body.is_over() {
+                return Ok(data);
+            }
             first = data;
             continue;
         }

@@ -68,6 +68,7 @@ pub(super) struct Request<'a> {
 
 impl<'a> Request<'a> {
     /// Reads host and path; `None` when there is no path (`OPTIONS *`).
+    #[inline]
     pub(super) fn read(head: &Head<'a>) -> Result<Option<Self>, BadPath> {
         let path = Path::read(head.path)?;
         Ok(path.map(|path| Self {

@@ -60,7 +60,8 @@ fn host(raw: &str) -> Option<Host<'_>> {
             .filter(|_| is_port(port))
             .map(Host::Address);
     }
-    let (name, port) = raw.find(':').map_or((raw, ""), |colon| raw.split_at(colon));
+    let colon = raw.bytes().position(|byte| byte == b':');
+    let (name, port) = raw.split_at(colon.unwrap_or(raw.len()));
     let name = name.strip_suffix('.').unwrap_or(name);
     let is_name = !name.is_empty()
         && name

@@ -55,6 +55,8 @@ pub struct Router {
     entries: Arc<[Entry]>,
     /// Whether some routes ask for a key and some do not.
     guards: bool,
+    /// Whether any route asks for a host.
+    by_host: bool,
 }
 
 /// What the router looks at.
@@ -101,7 +103,13 @@ impl Router {
         Self {
             entries: entry::compile(routes).into(),
             guards: guards(routes),
+            by_host: routes.iter().any(|route| !route.matches.hosts.is_empty()),
         }
+    }
+
+    /// Whether the host of a request matters.
+    pub fn is_by_host(&self) -> bool {
+        self.by_host
     }
 
     /// The entries that match `head`, or why there are none.

@@ -64,6 +64,7 @@ const INLINE: usize = 16;
 
 impl<'a> Path<'a> {
     /// Reads a path as it was sent; `None` for what is no path, such as the `*` of `OPTIONS *`.
+    #[inline]
     pub(super) fn read(raw: &'a str) -> Result<Option<Self>, BadPath> {
         let Some(rest) = raw.strip_prefix('/') else {
             return Ok(None);
@@ -77,12 +78,10 @@ impl<'a> Path<'a> {
         if rest.is_empty() {
             return Ok(Some(path));
         }
-        if memchr::memchr(b'%', rest.as_bytes()).is_some() {
+        if !path.read_plain(rest.as_bytes())? {
             path.read_encoded(rest.as_bytes())?;
-        } else {
-            path.read_plain(rest.as_bytes());
+            path.check()?;
         }
-        path.check()?;
         Ok(Some(path))
     }
 
@@ -120,13 +119,31 @@ impl<'a> Path<'a> {
         &self.bytes[start as usize..end as usize]
     }
 
-    fn read_plain(&mut self, bytes: &[u8]) {
+    /// Reads and checks a path without `%` in one walk; false, and nothing is read, if it has one.
+    fn read_plain(&mut self, bytes: &[u8]) -> Result<bool, BadPath> {
         let mut start = 0;
-        for slash in memchr::memchr_iter(b'/', bytes) {
-            self.push(start, slash);
-            start = slash + 1;
+        let mut dots = false;
+        for (at, &byte) in bytes.iter().enumerate() {
+            match byte {
+                b'/' => {
+                    self.push(start, at);
+                    start = at + 1;
+                }
+                b'%' => {
+                    self.far.clear();
+                    self.count = 0;
+                    return Ok(false);
+                }
+                b'.' => dots = true,
+                byte if byte.is_ascii_control() => return Err(BadPath::Control(byte)),
+                _ => {}
+            }
         }
         self.push(start, bytes.len());
+        match dots {
+            true => self.check_dots().map(|()| true),
+            false => Ok(true),
+        }
     }
 
     fn read_encoded(&mut self, raw: &[u8]) -> Result<(), BadPath> {
@@ -160,11 +177,14 @@ impl<'a> Path<'a> {
         if let Some(byte) = self.bytes.iter().find(|byte| byte.is_ascii_control()) {
             return Err(BadPath::Control(*byte));
         }
-        let has_dot = memchr::memchr(b'.', &self.bytes).is_some();
-        if has_dot && (0..self.count).any(|at| has_dot_segment(self.segment(at))) {
-            return Err(BadPath::DotSegment);
+        self.check_dots()
+    }
+
+    fn check_dots(&self) -> Result<(), BadPath> {
+        match self.segments().any(has_dot_segment) {
+            true => Err(BadPath::DotSegment),
+            false => Ok(()),
         }
-        Ok(())
     }
 }
 

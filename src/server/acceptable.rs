@@ -19,11 +19,8 @@ pub(super) fn check(parts: &mut Parts) -> Result<(), Refusal> {
         let status = StatusCode::METHOD_NOT_ALLOWED;
         return Err(Refusal::new(status, "method_not_allowed", message));
     }
-    let codings = parts.headers.get_all(TRANSFER_ENCODING);
-    if codings
-        .iter()
-        .any(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"chunked"))
-    {
+    let mut codings = parts.headers.get_all(TRANSFER_ENCODING).iter();
+    if codings.any(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"chunked")) {
         let message = "a request body can be `chunked`, and in no other transfer coding";
         return Err(Refusal::new(
             StatusCode::NOT_IMPLEMENTED,
@@ -43,7 +40,7 @@ fn host(parts: &mut Parts) -> Result<(), Refusal> {
         return Err(bad("the request has more than one `Host`"));
     }
     match first {
-        Some(host) if !host.is_empty() && Authority::try_from(host.as_bytes()).is_err() => {
+        Some(host) if !host.is_empty() && !is_authority(host.as_bytes()) => {
             return Err(bad("`Host` is not a host"));
         }
         None if parts.version == Version::HTTP_11 => {
@@ -57,4 +54,16 @@ fn host(parts: &mut Parts) -> Result<(), Refusal> {
         parts.headers.insert(HOST, host);
     }
     Ok(())
+}
+
+/// Whether `host` is a host, perhaps with a port.
+fn is_authority(host: &[u8]) -> bool {
+    // What is made of letters, digits, dots and dashes is one, and needs no parser.
+    let end = host.iter().position(|byte| *byte == b':');
+    let (name, port) = host.split_at(end.unwrap_or(host.len()));
+    let is_named = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-');
+    let is_plain = !name.is_empty()
+        && name.iter().all(is_named)
+        && port.iter().skip(1).all(u8::is_ascii_digit);
+    is_plain || Authority::try_from(host).is_ok()
 }

@@ -18,7 +18,8 @@ use tokio::time::{Sleep, sleep_until};
 
 use super::pipeline::Gateway;
 use super::shutdown::Shutdown;
-use crate::delivery::{ClientIo, Phase, Socket};
+use crate::delivery::{ClientIo, Phase, Socket, doorbell};
+use crate::edge::forwarded::Peer;
 use crate::relay::{Aborted, Body};
 
 /// The shortest time between two looks at a connection.
@@ -44,6 +45,7 @@ pub(super) async fn run(
     let _open = gateway.count_connection();
     let requests = Requests {
         gateway: gateway.clone(),
+        peer: Arc::new(Peer::new(peer.ip())),
         socket: socket.clone(),
     };
     let mut connection = pin!(
@@ -53,7 +55,11 @@ pub(super) async fn run(
             .with_upgrades()
     );
     let mut supervisor = Supervisor::new(socket.clone(), gateway, shutdown);
-    std::future::poll_fn(|cx| {
+    let mut bell = None;
+    std::future::poll_fn(|task| {
+        // A task has one waker for all its life.
+        let bell = bell.get_or_insert_with(|| doorbell(task.waker().clone()));
+        let cx = &mut Context::from_waker(bell);
         let mut pumped = socket.pump(cx);
         loop {
             // Most turns of a running stream need no more than that.
@@ -250,6 +256,8 @@ fn due(socket: &Socket, gateway: &Gateway) -> Instant {
 /// The requests of one connection, as hyper hands them over.
 struct Requests {
     gateway: Arc<Gateway>,
+    /// The client as fields name it, for all its requests.
+    peer: Arc<Peer>,
     socket: Arc<Socket>,
 }
 
@@ -260,6 +268,7 @@ impl Service<Request<Incoming>> for Requests {
     type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, Aborted>> + Send>>;
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
-        Box::pin(self.gateway.clone().handle(self.socket.clone(), request))
+        let client = (self.socket.clone(), self.peer.clone());
+        Box::pin(self.gateway.handle(client, request))
     }
 }

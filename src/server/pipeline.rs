@@ -13,9 +13,9 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
-use http::header::{ALLOW, EXPECT, HOST, WWW_AUTHENTICATE};
+use http::header::{EXPECT, HOST, WWW_AUTHENTICATE};
 use http::request::Parts;
-use http::{HeaderValue, Method, Request, Response, StatusCode};
+use http::{Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use prometheus_client::metrics::gauge::Gauge;
 use tower::{Layer, ServiceExt};
@@ -25,9 +25,10 @@ use super::{acceptable, refusal};
 use crate::config::{Allow, Dialect, DialectChoice};
 use crate::delivery::Socket;
 use crate::dialect::{self, BodyFault, Facts};
+use crate::edge::added::Added;
 use crate::edge::auth::{self, Denied, Principal};
 use crate::edge::cors;
-use crate::edge::forwarded::{self, Forwarding};
+use crate::edge::forwarded::{self, Forwarding, Peer};
 use crate::edge::trace::Trace;
 use crate::metrics::Metrics;
 use crate::relay::{
@@ -41,8 +42,6 @@ use crate::upstream::{Pool, UploadFault};
 const KEPT_BODY: u64 = 64 * 1024;
 /// The longest name of a model, in bytes: it is told to callers and logged.
 const LONGEST_MODEL: usize = 256;
-/// The most of a path that is told back to its caller, in bytes.
-const LONGEST_PATH: usize = 256;
 /// How much of an unwanted body is read so that the caller gets to the answer, and for how long.
 const DRAIN: (u64, Duration) = (1024 * 1024, Duration::from_secs(2));
 
@@ -116,36 +115,39 @@ impl Gateway {
     /// # Errors
     ///
     /// [`Aborted`] when the client has left: the connection is closed.
-    pub(super) async fn handle(
-        self: Arc<Self>,
-        socket: Arc<Socket>,
+    pub(super) fn handle(
+        &self,
+        (socket, peer): (Arc<Socket>, Arc<Peer>),
         request: Request<Incoming>,
-    ) -> Result<Response<Body>, Aborted> {
+    ) -> impl Future<Output = Result<Response<Body>, Aborted>> + Send + use<> {
+        // What waits for nothing is done before there is a future: it would be moved along in it.
         let plane = self.plane.load_full();
-        let (mut parts, body) = request.into_parts();
+        let (parts, body) = request.into_parts();
+        let mut parts = Box::new(parts);
         let access_log = plane.config.log.access;
-        let mut record = Record::open(self.metrics.clone(), socket, &parts, access_log);
-        let peer = record.socket().peer().ip();
-        let trusted = forwarded::is_trusted(peer, &plane.config.server.trusted_proxies);
-        let Trace {
-            request_id,
-            trace_id,
-        } = Trace::of(&mut parts.headers, trusted);
-        record.request_id = request_id;
-        record.trace_id = Some(trace_id);
-        let acceptable = acceptable::check(&mut parts);
+        let record = Record::open(self.metrics.clone(), socket, &parts, access_log);
+        let mut record = Box::new(record);
+        let address = record.socket().peer().ip();
+        let trusted = forwarded::is_trusted(address, &plane.config.server.trusted_proxies);
+        let trace = Trace::of(&mut parts.headers, trusted);
+        record.request_id = trace.request_id.clone();
+        record.trace_id = Some(trace.trace_id);
+        let refusal = acceptable::check(&mut parts).err().map(Box::new);
         let call = Call {
             upload_timeout: plane.config.server.upload_timeout,
             plane,
             pool: self.pool.clone(),
             here: self.here.clone(),
+            peer,
+            trace,
             trusted,
             reconnects: parts.method == Method::GET && relay::accepts_events(&parts.headers),
         };
-        let record = Box::new(record);
-        match acceptable {
-            Ok(()) => call.answer(parts, body, record).await,
-            Err(refusal) => call.stop(Some(refusal), Dialect::Plain, Some(record)),
+        async move {
+            match refusal {
+                None => call.answer(parts, body, record).await,
+                Some(refusal) => call.stop(Some(*refusal), Dialect::Plain, Some(record)),
+            }
         }
     }
 }
@@ -155,6 +157,8 @@ struct Call {
     plane: Arc<Plane>,
     pool: Arc<Pool>,
     here: Here,
+    peer: Arc<Peer>,
+    trace: Trace,
     trusted: bool,
     upload_timeout: Duration,
     reconnects: bool,
@@ -169,8 +173,8 @@ struct Picked {
 
 impl Call {
     async fn answer(
-        self,
-        parts: Parts,
+        &self,
+        parts: Box<Parts>,
         body: Incoming,
         record: Box<Record>,
     ) -> Result<Response<Body>, Aborted> {
@@ -194,9 +198,9 @@ impl Call {
 
     /// A request for a kept answer: the rules of the route it came by hold for it.
     async fn visit(
-        self,
+        &self,
         visit: Option<Visit>,
-        parts: Parts,
+        parts: Box<Parts>,
         body: Incoming,
         mut record: Option<Box<Record>>,
     ) -> Result<Response<Body>, Aborted> {
@@ -212,6 +216,7 @@ impl Call {
         let order = Order {
             route,
             parts,
+            added: Added::default(),
             body,
             kept: None,
             facts: None,
@@ -229,7 +234,11 @@ impl Call {
         let layer = match visited.and_then(|id| self.here.streams.visit(id)) {
             Some(visit) => visit.route().cors.clone()?,
             None => {
-                let route = self.plane.router.preflight(&head(parts), asked).ok()??;
+                let route = self
+                    .plane
+                    .router
+                    .preflight(&self.head(parts), asked)
+                    .ok()??;
                 self.plane.live(route)?.cors.clone()?
             }
         };
@@ -244,7 +253,7 @@ impl Call {
     /// Finds the route. What goes wrong before there is one is told in the dialect of the path.
     async fn route(
         &self,
-        parts: Parts,
+        parts: Box<Parts>,
         body: Incoming,
         record: &mut Option<Box<Record>>,
     ) -> Result<Box<Order>, (Refusal, Dialect)> {
@@ -258,6 +267,7 @@ impl Call {
                 Ok(Box::new(Order {
                     route,
                     parts,
+                    added: Added::default(),
                     body,
                     kept,
                     facts,
@@ -278,6 +288,20 @@ impl Call {
         }
     }
 
+    /// What the router looks at; the host only where some route does.
+    fn head<'p>(&self, parts: &'p Parts) -> Head<'p> {
+        let authority = parts.uri.authority().map(http::uri::Authority::as_str);
+        let header = || parts.headers.get(HOST).and_then(|host| host.to_str().ok());
+        let by_host = self.plane.router.is_by_host();
+        Head {
+            host: by_host.then(|| authority.or_else(header)).flatten(),
+            method: &parts.method,
+            path: parts.uri.path(),
+            query: parts.uri.query(),
+            headers: &parts.headers,
+        }
+    }
+
     /// Picks the route, reading the body only where its model decides.
     async fn pick(
         &self,
@@ -286,12 +310,12 @@ impl Call {
         record: &mut Option<Box<Record>>,
     ) -> Result<Picked, Refusal> {
         let found =
-            self.plane.router.find(&head(parts)).map_err(|bad| {
+            self.plane.router.find(&self.head(parts)).map_err(|bad| {
                 Refusal::new(StatusCode::BAD_REQUEST, "bad_path", bad.to_string())
             })?;
         let candidates = match found {
             Found::Candidates(candidates) => candidates,
-            other => return Err(unrouted(&other, parts)),
+            other => return Err(refusal::unrouted(&other, parts)),
         };
         let mut in_path = None;
         let mut facts = None;
@@ -325,7 +349,7 @@ impl Call {
         let route = candidates
             .pick(model)
             .and_then(|route| self.plane.live(route));
-        let route = route.cloned().ok_or_else(|| no_model(model))?;
+        let route = route.cloned().ok_or_else(|| refusal::no_model(model))?;
         if let Some(record) = record {
             record.route = Some(route.config.name.clone());
             record.model = model.map(Into::into);
@@ -335,7 +359,7 @@ impl Call {
 
     /// What happens on a route: cross-origin rules around everything else.
     async fn enter(
-        self,
+        &self,
         order: Box<Order>,
         record: Option<Box<Record>>,
     ) -> Result<Response<Body>, Aborted> {
@@ -348,7 +372,7 @@ impl Call {
     }
 
     async fn pass_ruled(
-        self,
+        &self,
         layer: CorsLayer,
         order: Box<Order>,
         record: Option<Box<Record>>,
@@ -356,12 +380,12 @@ impl Call {
         let mut outline = Request::new(());
         *outline.method_mut() = order.parts.method.clone();
         *outline.headers_mut() = order.parts.headers.clone();
-        let mut inner = Some((self, order, record));
+        let mut inner = Some((order, record));
         let once = tower::service_fn(move |_: Request<()>| {
             let inner = inner.take();
             async move {
                 match inner {
-                    Some((call, order, record)) => call.pass(order, record).await,
+                    Some((order, record)) => self.pass(order, record).await,
                     None => Err(Aborted),
                 }
             }
@@ -370,7 +394,7 @@ impl Call {
     }
 
     async fn pass(
-        self,
+        &self,
         mut order: Box<Order>,
         mut record: Option<Box<Record>>,
     ) -> Result<Response<Body>, Aborted> {
@@ -415,12 +439,13 @@ impl Call {
         }
         let host = headers.get(HOST).cloned();
         let forwarding = Forwarding {
-            peer: record.socket().peer().ip(),
+            peer: &self.peer,
             trusted: self.trusted,
             host: host.as_ref(),
             http_version: record.version(),
         };
-        forwarding.apply(headers);
+        self.trace.add(&mut order.added);
+        forwarding.apply(headers, &mut order.added);
         keep(order, record).await
     }
 
@@ -446,18 +471,6 @@ fn answered(response: Response<Body>, mut record: Box<Record>) -> Response<Body>
     record.outcome = relay::Outcome::Ended(dialect::Ending::Complete);
     let (parts, _) = response.into_parts();
     Response::from_parts(parts, Body::whole(Bytes::new(), record))
-}
-
-fn head(parts: &Parts) -> Head<'_> {
-    let authority = parts.uri.authority().map(http::uri::Authority::as_str);
-    let header = || parts.headers.get(HOST).and_then(|host| host.to_str().ok());
-    Head {
-        host: authority.or_else(header),
-        method: &parts.method,
-        path: parts.uri.path(),
-        query: parts.uri.query(),
-        headers: &parts.headers,
-    }
 }
 
 /// Reads the body where it is small, or where the route has to know what it says.
@@ -510,26 +523,6 @@ async fn drain_inbound(body: &mut Inbound, parts: &Parts) {
     }
 }
 
-fn unrouted(found: &Found<'_>, parts: &Parts) -> Refusal {
-    let (method, path) = (&parts.method, shortened(parts.uri.path()));
-    let Found::MethodNotAllowed(methods) = found else {
-        let message = format!("no route matches {method} {path}");
-        return Refusal::new(StatusCode::NOT_FOUND, "no_route", message);
-    };
-    let allowed: Vec<&str> = methods.iter().map(Method::as_str).collect();
-    let allowed = allowed.join(", ");
-    let message = format!("{method} is not served at {path}; {allowed} is");
-    let refusal = Refusal::new(
-        StatusCode::METHOD_NOT_ALLOWED,
-        "method_not_allowed",
-        message,
-    );
-    match HeaderValue::try_from(allowed) {
-        Ok(value) => refusal.with(ALLOW, value),
-        Err(_) => refusal,
-    }
-}
-
 /// Who asks for a kept answer: somebody whom its route lets in, or who may watch the answers of others there.
 /// Whoever is neither learns nothing, not even that there is such an answer.
 fn visitor(order: &mut Order) -> Result<Option<Principal>, Refusal> {
@@ -564,11 +557,6 @@ fn unauthenticated(denied: Denied) -> Refusal {
         .with(WWW_AUTHENTICATE, denied.challenge())
 }
 
-/// The beginning of a path. A path is ASCII, or hyper would have refused it.
-fn shortened(path: &str) -> &str {
-    path.get(..LONGEST_PATH).unwrap_or(path)
-}
-
 /// What the body says, where a route is chosen by it. A body that is not JSON has no model, which
 /// matters only if no route does without.
 fn read_facts(body: &Bytes, candidates: &Candidates<'_>) -> Result<Option<Facts>, Refusal> {
@@ -588,12 +576,4 @@ fn is_ambiguous(fault: &BodyFault) -> bool {
 
 fn bad_body(fault: &BodyFault) -> Refusal {
     Refusal::new(StatusCode::BAD_REQUEST, "bad_body", fault.to_string())
-}
-
-fn no_model(model: Option<&str>) -> Refusal {
-    let message = match model {
-        Some(model) => format!("no route serves the model `{model}`"),
-        None => "the routes for this path ask for a `model`, and the request names none".to_owned(),
-    };
-    Refusal::new(StatusCode::NOT_FOUND, "no_route", message)
 }

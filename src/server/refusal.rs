@@ -3,13 +3,17 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{CACHE_CONTROL, CONTENT_TYPE};
-use http::{HeaderName, HeaderValue, Response, StatusCode};
+use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE};
+use http::request::Parts;
+use http::{HeaderName, HeaderValue, Method, Response, StatusCode};
 
 use crate::config::Dialect;
 use crate::dialect::{self, Failure};
 use crate::relay::{Body, Outcome, Record, Refusal};
+use crate::router::Found;
 
+/// The most of a path that is told back to its caller, in bytes.
+const LONGEST_PATH: usize = 256;
 /// The least time a browser waits before it connects again after trouble that will pass.
 const RETRY: Duration = Duration::from_secs(2);
 /// What is added to it by chance, so that a restart is not followed by everybody at once.
@@ -78,4 +82,39 @@ fn reconnect_later(refusal: &Refusal) -> Bytes {
     // The message is ours, but may quote a name from the outside: a comment must stay one line.
     let message = refusal.message.replace(['\r', '\n'], " ");
     format!(": {} {}\nretry: {retry}\n\n", refusal.code, message).into()
+}
+
+/// No route takes the request.
+pub(super) fn unrouted(found: &Found<'_>, parts: &Parts) -> Refusal {
+    let (method, path) = (&parts.method, shortened(parts.uri.path()));
+    let Found::MethodNotAllowed(methods) = found else {
+        let message = format!("no route matches {method} {path}");
+        return Refusal::new(StatusCode::NOT_FOUND, "no_route", message);
+    };
+    let allowed: Vec<&str> = methods.iter().map(Method::as_str).collect();
+    let allowed = allowed.join(", ");
+    let message = format!("{method} is not served at {path}; {allowed} is");
+    let refusal = Refusal::new(
+        StatusCode::METHOD_NOT_ALLOWED,
+        "method_not_allowed",
+        message,
+    );
+    match HeaderValue::try_from(allowed) {
+        Ok(value) => refusal.with(ALLOW, value),
+        Err(_) => refusal,
+    }
+}
+
+/// The beginning of a path. A path is ASCII, or hyper would have refused it.
+fn shortened(path: &str) -> &str {
+    path.get(..LONGEST_PATH).unwrap_or(path)
+}
+
+/// No route takes the request, whose body names `model`.
+pub(super) fn no_model(model: Option<&str>) -> Refusal {
+    let message = match model {
+        Some(model) => format!("no route serves the model `{model}`"),
+        None => "the routes for this path ask for a `model`, and the request names none".to_owned(),
+    };
+    Refusal::new(StatusCode::NOT_FOUND, "no_route", message)
 }

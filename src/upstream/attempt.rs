@@ -7,7 +7,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http::{Method, Request};
 use tokio::time::timeout;
 
@@ -26,7 +26,7 @@ pub trait BuildHead {
     /// The method.
     fn method(&self) -> &Method;
     /// The head for `endpoint`, with `body` announced.
-    fn build(&self, endpoint: &Endpoint, body: Announced) -> BytesMut;
+    fn build(&self, endpoint: &Endpoint, body: Announced) -> Vec<u8>;
     /// The head for `endpoint` as HTTP/2 has it, without framing.
     ///
     /// # Errors
@@ -175,7 +175,7 @@ async fn on_connection(
     group: &Group,
     endpoint: &Arc<Endpoint>,
     ask: &Ask<'_>,
-    (connection, upload): (Connection, &mut Option<Upload>),
+    (connection, upload): (Box<Connection>, &mut Option<Upload>),
 ) -> Result<Answer, Reason> {
     let upload = upload.take().unwrap_or(Upload::Kept(Bytes::new()));
     match send(connection, ask.request, endpoint, upload).await {
@@ -197,7 +197,7 @@ async fn open(
     group: &Group,
     endpoint: &Endpoint,
     limit: Option<Duration>,
-) -> Result<Connection, Reason> {
+) -> Result<Box<Connection>, Reason> {
     let tls = group.tls.as_ref().zip(endpoint.server_name.as_ref());
     let secure = tls.map(|(connector, name)| Secure {
         connector,
@@ -224,7 +224,7 @@ fn answer_from((head, mut body): (Head, Body), home: Home) -> Answer {
 }
 
 async fn send(
-    connection: Connection,
+    connection: Box<Connection>,
     request: &(dyn BuildHead + Sync),
     endpoint: &Endpoint,
     upload: Upload,

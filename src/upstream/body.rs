@@ -94,7 +94,7 @@ impl AnswerBody {
     }
 
     /// The connection of an answer 101, which speaks another protocol now. There is none in HTTP/2.
-    pub fn take_connection(&mut self) -> Option<Connection> {
+    pub fn take_connection(&mut self) -> Option<Box<Connection>> {
         match self {
             Self::One(body) => body.take_connection(),
             Self::Two(_) => None,

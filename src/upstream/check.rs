@@ -9,7 +9,7 @@ use std::future::poll_fn;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http::header::USER_AGENT;
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode};
 use tokio::task::JoinSet;
@@ -223,14 +223,15 @@ impl BuildHead for Question<'_> {
         &Method::GET
     }
 
-    fn build(&self, endpoint: &Endpoint, body: Announced) -> BytesMut {
+    fn build(&self, endpoint: &Endpoint, body: Announced) -> Vec<u8> {
         let target = (&*endpoint.base, self.path);
-        let host = Some(&endpoint.authority);
+        let host = &endpoint.authority;
         encode(&Method::GET, target, host, &headers(), body)
     }
 
     fn parts(&self, endpoint: &Endpoint) -> Result<Request<()>, http::Error> {
-        compose(&Method::GET, endpoint, self.path, &headers())
+        let host = &endpoint.authority;
+        compose(&Method::GET, endpoint, self.path, host, headers())
     }
 
     fn upgrades(&self) -> bool {

@@ -235,10 +235,11 @@ impl Group {
     fn enter(&self, index: usize, now: Instant, forced: bool) -> Option<Turn> {
         let endpoint = &self.members[index].endpoint;
         let Some(rules) = self.config.eject else {
-            return Some(Turn::take(endpoint.clone(), None, Eject::default()));
+            let rules = Eject::default();
+            return Some(Turn::take(endpoint.clone(), None, rules, now));
         };
         let pass = endpoint.health.breaker().begin(&rules, now, forced)?;
-        Some(Turn::take(endpoint.clone(), Some(pass), rules))
+        Some(Turn::take(endpoint.clone(), Some(pass), rules, now))
     }
 
     /// Brings what is counted of its endpoints up to date.

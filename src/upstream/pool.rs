@@ -11,20 +11,26 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::clock::Clock;
 use super::endpoint::Endpoint;
 use super::h1::Connection;
 use super::h2::Sessions;
 
+/// Most clocks that are kept: each has a timer, and who asks many at once sets some anew.
+const CLOCKS: usize = 256;
+
 /// Connections, by endpoint. Belongs to one worker: a connection is bound to its reactor.
 #[derive(Debug, Default)]
 pub struct Pool {
-    idle: Mutex<HashMap<u64, Vec<Idle>>>,
+    /// By the number of the endpoint: they are given in turn, and a list of them has no gaps.
+    idle: Mutex<Vec<Vec<Idle>>>,
     sessions: Mutex<HashMap<u64, Arc<Sessions>>>,
+    clocks: Mutex<Vec<Clock>>,
 }
 
 #[derive(Debug)]
 struct Idle {
-    connection: Connection,
+    connection: Box<Connection>,
     until: Instant,
 }
 
@@ -43,9 +49,9 @@ pub struct Home {
 impl Pool {
     /// A kept connection to `endpoint` that still lies quiet, and leads where the endpoint's name leads now. Looked up
     /// addresses are used for `lookup`.
-    pub(super) fn take(&self, endpoint: &Endpoint, lookup: Duration) -> Option<Connection> {
+    pub(super) fn take(&self, endpoint: &Endpoint, lookup: Duration) -> Option<Box<Connection>> {
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        let kept = idle.get_mut(&endpoint.number)?;
+        let kept = idle.get_mut(usize::try_from(endpoint.number).ok()?)?;
         let leads = |peer: Option<SocketAddr>| {
             peer.is_none_or(|peer| endpoint.place.leads_to(peer, lookup))
         };
@@ -60,6 +66,20 @@ impl Pool {
             }
         }
         None
+    }
+
+    /// A clock for one request. Whoever has no more use for it gives it back.
+    pub fn clock(&self) -> Clock {
+        let mut clocks = self.clocks.lock().unwrap_or_else(PoisonError::into_inner);
+        clocks.pop().unwrap_or_default()
+    }
+
+    /// Keeps `clock` for the next request.
+    pub fn keep_clock(&self, clock: Clock) {
+        let mut clocks = self.clocks.lock().unwrap_or_else(PoisonError::into_inner);
+        if clocks.len() < CLOCKS {
+            clocks.push(clock);
+        }
     }
 
     /// The connections by HTTP/2 to `endpoint`.
@@ -77,22 +97,30 @@ impl Pool {
             .retain(|_, sessions| sessions.sweep());
         let now = Instant::now();
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        for kept in idle.values_mut() {
+        for kept in idle.iter_mut() {
             kept.retain_mut(|entry| entry.until > now && entry.connection.is_quiet());
+            if kept.is_empty() {
+                *kept = Vec::new();
+            }
         }
-        idle.retain(|_, kept| !kept.is_empty());
     }
 }
 
 impl Home {
     /// Keeps `connection` for the next request, if there is room.
-    pub(super) fn give_back(&self, connection: Connection) {
+    pub(super) fn give_back(&self, connection: Box<Connection>) {
         let mut idle = self
             .pool
             .idle
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        let kept = idle.entry(self.endpoint).or_default();
+        let Ok(number) = usize::try_from(self.endpoint) else {
+            return;
+        };
+        if idle.len() <= number {
+            idle.resize_with(number + 1, Vec::new);
+        }
+        let kept = &mut idle[number];
         if kept.len() < self.room {
             kept.push(Idle {
                 connection,

@@ -6,7 +6,7 @@ use sha2::{Digest, Sha256};
 
 use super::Principal;
 use super::principal::subject;
-use crate::edge::KEY_FIELDS;
+use crate::edge::{KEY_FIELDS, is_key_field};
 
 /// A number for the caller: the same for all requests of one principal; without one, the same for all
 /// requests with the same `Authorization`, `Cookie`, `x-api-key`, `api-key` and `x-goog-api-key`. None
@@ -40,7 +40,7 @@ pub fn shows_any(headers: &HeaderMap) -> bool {
     // One look at each field costs less than asking the map for every name.
     headers
         .keys()
-        .any(|name| KEY_FIELDS.contains(name) || *name == COOKIE)
+        .any(|name| is_key_field(name) || *name == COOKIE)
 }
 
 /// Adds what a caller could have proved itself with; says whether there was anything.

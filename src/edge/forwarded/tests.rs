@@ -25,14 +25,15 @@ const SENT: &[(&str, &str)] = &[
 
 fn applied(sent: &[(&str, &str)], peer: &str, trusted: bool, host: &str) -> HeaderMap {
     let host = HeaderValue::from_bytes(host.as_bytes()).unwrap();
-    let mut headers = map(sent);
+    let (mut headers, mut added) = (map(sent), Added::default());
     Forwarding {
-        peer: peer.parse().unwrap(),
+        peer: &Peer::new(peer.parse().unwrap()),
         trusted,
         host: Some(&host),
         http_version: Version::HTTP_11,
     }
-    .apply(&mut headers);
+    .apply(&mut headers, &mut added);
+    added.join(&mut headers);
     headers
 }
 
@@ -87,16 +88,32 @@ fn quotes_where_the_grammar_asks_for_them() {
 }
 
 #[test]
+fn the_next_request_may_be_for_another_host() {
+    let peer = Peer::new(IpAddr::from([127, 0, 0, 1]));
+    let forwarded = |host: Option<&str>| {
+        let host = host.map(|host| HeaderValue::from_str(host).unwrap());
+        peer.forwarded(host.as_ref())
+    };
+    for _ in 0..2 {
+        assert_eq!(forwarded(Some("a")), "for=127.0.0.1;host=a;proto=http");
+        assert_eq!(forwarded(Some("b")), "for=127.0.0.1;host=b;proto=http");
+        assert_eq!(forwarded(Some("b")), "for=127.0.0.1;host=b;proto=http");
+        assert_eq!(forwarded(None), "for=127.0.0.1;proto=http");
+    }
+}
+
+#[test]
 fn without_a_host() {
-    let mut headers = HeaderMap::new();
-    let peer = IpAddr::from([127, 0, 0, 1]);
+    let (mut headers, mut added) = (HeaderMap::new(), Added::default());
+    let peer = Peer::new(IpAddr::from([127, 0, 0, 1]));
     Forwarding {
-        peer,
+        peer: &peer,
         trusted: false,
         host: None,
         http_version: Version::HTTP_10,
     }
-    .apply(&mut headers);
+    .apply(&mut headers, &mut added);
+    added.join(&mut headers);
     assert_eq!(headers["forwarded"], "for=127.0.0.1;proto=http");
     assert_eq!(headers["via"], "1.0 deltaway");
     assert!(!headers.contains_key("x-forwarded-host"));

@@ -16,6 +16,18 @@ fn map(lines: &[(&'static str, &str)]) -> HeaderMap {
     headers
 }
 
+/// The ids of a request, with ours among its fields.
+fn traced(headers: &mut HeaderMap, trusted: bool) -> Trace {
+    let trace = Trace::of(headers, trusted);
+    let mut added = Added::default();
+    trace.add(&mut added);
+    for (name, _) in added.iter() {
+        assert!(!headers.contains_key(name), "{name}");
+    }
+    added.join(headers);
+    trace
+}
+
 #[test]
 fn hexadecimal() {
     assert_eq!(&hex::<4>(0xabcde), b"bcde");
@@ -25,14 +37,14 @@ fn hexadecimal() {
 #[test]
 fn fresh_ids_are_put_in() {
     let mut headers = map(&[("tracestate", "a=b")]);
-    let trace = Trace::of(&mut headers, false);
+    let trace = traced(&mut headers, false);
     assert_eq!(trace.request_id().len(), 32);
     assert_eq!(headers["x-request-id"], trace.request_id());
     let parent = headers["traceparent"].to_str().unwrap();
     assert_eq!(trace_id(parent.as_bytes()), Some(trace.trace_id));
     assert_eq!(&parent[3..35], trace.trace_id.as_str());
     assert!(!headers.contains_key("tracestate"));
-    let other = Trace::of(&mut map(&[]), true);
+    let other = traced(&mut map(&[]), true);
     assert_ne!(other.request_id, trace.request_id);
     assert_ne!(other.trace_id, trace.trace_id);
 }
@@ -41,7 +53,7 @@ fn fresh_ids_are_put_in() {
 fn a_request_id_is_believed_from_trusted_peers_when_it_is_sane() {
     let id = |lines: &[(&'static str, &str)], trusted| {
         let mut headers = map(lines);
-        let trace = Trace::of(&mut headers, trusted);
+        let trace = traced(&mut headers, trusted);
         assert_eq!(only(&headers, &REQUEST_ID), Some(&trace.request_id));
         trace.request_id().to_owned()
     };
@@ -66,7 +78,7 @@ fn a_valid_parent_passes_unchanged_from_anyone() {
         ("tracestate", "c=d"),
     ];
     let mut headers = map(&sent);
-    let trace = Trace::of(&mut headers, false);
+    let trace = traced(&mut headers, false);
     assert_eq!(trace.trace_id.as_str(), ID);
     headers.remove(REQUEST_ID);
     assert_eq!(headers, map(&sent));
@@ -93,7 +105,7 @@ fn what_is_no_parent() {
         assert_eq!(trace_id(bad.as_bytes()), None, "{bad}");
     }
     let mut twice = map(&[("traceparent", VALID), ("traceparent", VALID)]);
-    assert_ne!(Trace::of(&mut twice, true).trace_id.as_str(), ID);
+    assert_ne!(traced(&mut twice, true).trace_id.as_str(), ID);
     assert!(only(&twice, &TRACEPARENT).is_some());
 }
 
@@ -110,7 +122,7 @@ proptest! {
             let Ok(sent) = HeaderValue::from_bytes(&parent) else { continue };
             let mut headers = HeaderMap::new();
             headers.insert(TRACEPARENT, sent.clone());
-            let trace = Trace::of(&mut headers, false);
+            let trace = traced(&mut headers, false);
             let left = only(&headers, &TRACEPARENT).unwrap().clone();
             prop_assert_eq!(trace_id(left.as_bytes()), Some(trace.trace_id));
             prop_assert_eq!(left == sent, trace_id(sent.as_bytes()).is_some());

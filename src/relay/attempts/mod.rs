@@ -10,10 +10,11 @@ mod plan;
 mod question;
 mod trail;
 
+use std::pin::pin;
 use std::time::Duration;
 
 use http::{Method, StatusCode};
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::sleep;
 use tracing::Instrument;
 
 use self::hedge::Leash;
@@ -212,8 +213,12 @@ impl Run {
                 return Ok(Entered::Moved);
             };
             let span = self.question.span(entry, turn.endpoint());
-            let attempt = self.attempt(entry, turn, outgoing, &clocks);
-            let (bad, turn) = match attempt.instrument(span.clone()).await? {
+            let attempted = {
+                // Pinned before it is wrapped, here and below: the wrapper would move all of it.
+                let attempt = pin!(self.attempt(entry, turn, outgoing, &clocks));
+                attempt.instrument(span.clone()).await?
+            };
+            let (bad, turn) = match attempted {
                 Ok((asked, turn)) => {
                     span.record("status", asked.answer.head.status.as_u16());
                     entry.attempts.answered.inc();
@@ -281,12 +286,15 @@ impl Run {
         };
         let held = self.question.body_for(entry).map(Upload::Kept);
         let mut upload = held.or_else(|| self.upload.take());
-        let began = Instant::now();
+        let began = turn.began();
         let limit = clocks.first_byte.unwrap_or(FOREVER);
-        let asking = entry.group.attempt(&endpoint, &ask, &mut upload);
-        let head = timeout_at(began + limit, asking)
-            .await
-            .unwrap_or(Err(Reason::FirstByteTimeout(limit)));
+        let mut clock = self.question.pool.clock();
+        let head = {
+            let asking = pin!(entry.group.attempt(&endpoint, &ask, &mut upload));
+            clock.within(began + limit, asking).await
+        };
+        self.question.pool.keep_clock(clock);
+        let head = head.unwrap_or(Err(Reason::FirstByteTimeout(limit)));
         if self.question.body().is_none() {
             self.upload = upload;
         }

@@ -9,6 +9,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
 
 use crate::config::{Balance, Dialect, HashBy, Prefill};
 use crate::dialect::{Facts, prefilled, rename_model};
+use crate::edge::added::Added;
 use crate::edge::auth;
 use crate::edge::hop::Hop;
 use crate::edge::trace::REQUEST_ID;
@@ -32,6 +33,7 @@ pub(in crate::relay) struct Question {
     pub(in crate::relay) method: Method,
     uri: Uri,
     headers: HeaderMap,
+    added: Added,
     hop: Hop,
     facts: Option<Facts>,
     pub(in crate::relay) pool: Arc<Pool>,
@@ -74,7 +76,7 @@ impl Question {
                 (None, Upload::Streaming(Box::pin(body), length))
             }
         };
-        let request_id = order.parts.headers.get(REQUEST_ID).cloned();
+        let request_id = field(&order.added, &order.parts.headers, &REQUEST_ID).cloned();
         let method = order.parts.method;
         let retry = order.route.config.retry.unwrap_or_default();
         let may = method.is_idempotent() || order.dialect != Dialect::Plain;
@@ -86,6 +88,7 @@ impl Question {
             method,
             uri: order.parts.uri,
             headers: order.parts.headers,
+            added: order.added,
             hop,
             facts: order.facts,
             pool: order.pool,
@@ -132,12 +135,15 @@ impl Question {
     ///
     /// A [`Refusal`] when the upstream's credential cannot be put in.
     pub(super) fn outgoing(&mut self, index: usize, last: bool) -> Result<Outgoing, Refusal> {
-        let headers = match last {
-            true => std::mem::take(&mut self.headers),
-            false => self.headers.clone(),
+        let fields = match last {
+            true => (
+                std::mem::take(&mut self.headers),
+                std::mem::take(&mut self.added),
+            ),
+            false => (self.headers.clone(), self.added.clone()),
         };
         let entry = &self.route.chain[index];
-        let outgoing = Outgoing::new(&self.method, &self.uri, headers, &self.route.config, entry)
+        let outgoing = Outgoing::new(&self.method, &self.uri, fields, &self.route.config, entry)
             .map_err(|error| Refusal::credential(&error, &entry.upstream.name))?;
         let outgoing = match self.plain {
             true => outgoing.uncompressed(),
@@ -186,7 +192,7 @@ impl Question {
         };
         let named = match by {
             HashBy::Caller => None,
-            HashBy::Header(name) => self.headers.get(name),
+            HashBy::Header(name) => field(&self.added, &self.headers, name),
         };
         named
             .map(HeaderValue::as_bytes)
@@ -195,13 +201,26 @@ impl Question {
     }
 }
 
+/// The value of a field, ours or the caller's.
+fn field<'f>(
+    added: &'f Added,
+    headers: &'f HeaderMap,
+    name: &HeaderName,
+) -> Option<&'f HeaderValue> {
+    added.get(name).or_else(|| headers.get(name))
+}
+
 /// The caller's key or token, or the address it is known by.
 fn caller_of(order: &Order) -> Option<u64> {
     let headers = &order.parts.headers;
     if let Some(identity) = auth::identity(order.principal.as_ref(), headers) {
         return Some(hash_of(identity.as_ref()));
     }
-    let first = headers.get(FORWARDED_FOR)?.to_str().ok()?.split(',').next();
+    let first = field(&order.added, headers, &FORWARDED_FOR)?
+        .to_str()
+        .ok()?
+        .split(',')
+        .next();
     let address: IpAddr = first?.trim().parse().ok()?;
     Some(hash_of(address.to_string().as_bytes()))
 }

@@ -11,6 +11,7 @@ use super::shared_answer::{self, SharedAnswer};
 use super::{ANSWER_STANDS, Feed, LAST_EVENT_ID, State};
 use crate::config::{Dialect, Share};
 use crate::dialect::{BodyKind, Ending, body_kind};
+use crate::edge::added::Added;
 use crate::hub::End;
 use crate::relay::context::Reached;
 use crate::relay::fingerprint::Digest;
@@ -54,7 +55,8 @@ impl Template {
         }
         Box::new(Order {
             route: self.route.clone(),
-            parts,
+            parts: Box::new(parts),
+            added: Added::default(),
             body: Inbound::none(),
             kept: None,
             facts: None,

@@ -16,9 +16,10 @@ use crate::upstream::pool::Home;
 
 /// The body of an answer by HTTP/1.1.
 pub struct Body {
-    connection: Option<Connection>,
+    connection: Option<Box<Connection>>,
     decoder: Decoder,
-    sender: Option<Sender>,
+    /// What is still to be sent; hardly ever anything.
+    sender: Option<Box<Sender>>,
     keep: bool,
     first: Bytes,
     end: Option<BodyEnd>,
@@ -64,9 +65,9 @@ impl std::fmt::Debug for Body {
 
 impl Body {
     pub(super) fn new(
-        connection: Connection,
+        connection: Box<Connection>,
         decoder: Decoder,
-        sender: Option<Sender>,
+        sender: Option<Box<Sender>>,
         keep: bool,
         first: Bytes,
     ) -> Self {
@@ -124,7 +125,7 @@ impl Body {
     }
 
     /// The connection of an answer 101, which speaks another protocol now.
-    pub fn take_connection(&mut self) -> Option<Connection> {
+    pub fn take_connection(&mut self) -> Option<Box<Connection>> {
         self.connection.take()
     }
 

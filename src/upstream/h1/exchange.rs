@@ -11,19 +11,16 @@ use http::{Method, StatusCode};
 
 use super::body::Body;
 use super::framing::{BadFraming, Decoder, Framing};
-use super::head::{self, Head};
+use super::head::{self, GATHERED, Head};
 use super::send::{Sender, Upload};
 use crate::upstream::fault::Reason;
 use crate::upstream::transport::Transport;
-
-/// Bodies of at most this many bytes are copied behind their head: one slice is cheaper to write.
-const GATHERED: usize = 4096;
 
 /// A server that had closed the connection before shows it within a round trip; one that takes longer
 /// may have begun to work.
 const STALE_WITHIN: Duration = Duration::from_secs(1);
 
-/// A connection to an endpoint between two requests, or in one.
+/// A connection to an endpoint between two requests, or in one. It goes through many hands in a box.
 #[derive(Debug)]
 pub struct Connection {
     pub(super) transport: Transport,
@@ -37,13 +34,13 @@ pub struct Connection {
 
 impl Connection {
     /// A connection that nothing was sent on yet.
-    pub fn new(transport: Transport) -> Self {
-        Self {
+    pub fn new(transport: Transport) -> Box<Self> {
+        Box::new(Self {
             transport,
             read_ahead: BytesMut::new(),
             peer: None,
             reused: false,
-        }
+        })
     }
 
     /// Whether it lies still, as it must between two requests: a server that closed it, or that
@@ -78,9 +75,9 @@ pub struct ExchangeFault {
 ///
 /// [`ExchangeFault`]; the connection is gone then.
 pub async fn exchange(
-    connection: Connection,
+    connection: Box<Connection>,
     method: &Method,
-    mut head: BytesMut,
+    mut head: Vec<u8>,
     mut upload: Upload,
 ) -> Result<(Head, Body), ExchangeFault> {
     if let Upload::Kept(body) = &mut upload
@@ -89,7 +86,7 @@ pub async fn exchange(
         head.extend_from_slice(&std::mem::take(body));
     }
     let started = Instant::now();
-    let sender = Sender::new(head.freeze(), upload);
+    let sender = Sender::new(head.into(), upload);
     let mut exchange = Exchange {
         connection,
         sender,
@@ -120,7 +117,7 @@ pub async fn exchange(
 }
 
 struct Exchange {
-    connection: Connection,
+    connection: Box<Connection>,
     sender: Sender,
     /// A server may refuse a body by answering and closing: its answer is worth more than the
     /// failure to write, which is kept until it is clear that no answer comes.
@@ -158,8 +155,10 @@ impl Exchange {
             transport,
             read_ahead,
             ..
-        } = &mut self.connection;
-        if let Some((head, length)) = head::parse(read_ahead)? {
+        } = &mut *self.connection;
+        if !read_ahead.is_empty()
+            && let Some((head, length)) = head::parse(read_ahead)?
+        {
             let _ = read_ahead.split_to(length);
             return Poll::Ready(Ok(Some(head)));
         }
@@ -203,7 +202,10 @@ impl Exchange {
         } else {
             decode_ahead(&mut connection, &mut decoder)?
         };
-        let sender = Some(self.sender).filter(|sender| !sender.is_done());
+        let sender = match self.sender.is_done() {
+            true => None,
+            false => Some(Box::new(self.sender)),
+        };
         let body = Body::new(connection, decoder, sender, keep, first);
         let body = if upgrade { body.upgraded() } else { body };
         Ok((head, body))

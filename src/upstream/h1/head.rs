@@ -1,7 +1,9 @@
 //! Heads of HTTP/1.1: requests out, answers in, and which framing an answer's head announces.
 
-use bytes::{BufMut, Bytes, BytesMut};
-use http::header::{CONTENT_LENGTH, HeaderName, HeaderValue, TRANSFER_ENCODING};
+use std::mem::MaybeUninit;
+
+use bytes::Bytes;
+use http::header::{CONNECTION, CONTENT_LENGTH, HOST, HeaderName, HeaderValue, TRANSFER_ENCODING};
 use http::{HeaderMap, Method, StatusCode, Version};
 
 use super::framing::Framing;
@@ -10,6 +12,15 @@ use super::framing::Framing;
 pub const MAX_HEAD: usize = 64 * 1024;
 /// Most fields in the head of an answer.
 pub const MAX_FIELDS: usize = 128;
+
+/// Bodies of at most this many bytes are copied behind their head: one slice is cheaper to write.
+pub(super) const GATHERED: usize = 4096;
+/// Room for a method, a version, `Host` and the field that announces the body, in bytes.
+const LINE: usize = 160;
+
+/// Room for a field, in bytes: less than the longest have, and more than most. To measure them costs more than to grow
+/// once in a while.
+const FIELD: usize = 80;
 
 /// Fields that are put into an answer on its way, at most; more only cost time.
 const ROOM: usize = 6;
@@ -56,43 +67,59 @@ pub enum Announced {
     Chunked,
 }
 
+impl Announced {
+    /// Bytes of a body that follows its head in one piece with it ([`GATHERED`]).
+    fn gathered(self) -> usize {
+        match self {
+            Self::Length(length) if length <= GATHERED as u64 => length as usize,
+            _ => 0,
+        }
+    }
+}
+
 /// Writes a request's head. The target comes in two parts, the endpoint's base and the rest; `host`
-/// is written first (RFC 9112 §3.2). `headers` must hold no framing, and no hop-by-hop field but
-/// those that an upgrade needs: framing is this codec's, and stands where `body` says.
-pub fn encode(
+/// is written first (RFC 9112 §3.2). `headers` must hold no hop-by-hop field but those that an upgrade
+/// needs. Another `Host` and a length among them are passed over: framing is this codec's, and stands where `body`
+/// says. Behind the head there is
+/// room for a small body.
+pub fn encode<'h>(
     method: &Method,
     target: (&str, &str),
-    host: Option<&HeaderValue>,
-    headers: &HeaderMap,
+    host: &HeaderValue,
+    headers: impl IntoIterator<Item = (&'h HeaderName, &'h HeaderValue)>,
     body: Announced,
-) -> BytesMut {
-    let fields: usize = headers
-        .iter()
-        .map(|(name, value)| name.as_str().len() + value.len() + 4)
-        .sum();
-    let mut out = BytesMut::with_capacity(fields + target.0.len() + target.1.len() + 128);
-    out.put_slice(method.as_str().as_bytes());
-    out.put_u8(b' ');
-    out.put_slice(target.0.as_bytes());
-    out.put_slice(target.1.as_bytes());
-    out.put_slice(b" HTTP/1.1\r\n");
-    let host = host.map(|value| (&http::header::HOST, value));
-    for (name, value) in host.into_iter().chain(headers) {
-        out.put_slice(name.as_str().as_bytes());
-        out.put_slice(b": ");
-        out.put_slice(value.as_bytes());
-        out.put_slice(b"\r\n");
+) -> Vec<u8> {
+    let line = target.0.len() + target.1.len() + LINE;
+    let headers = headers.into_iter();
+    let fields = headers.size_hint().0 * FIELD;
+    let mut out = Vec::with_capacity(line + fields + body.gathered());
+    out.extend_from_slice(method.as_str().as_bytes());
+    out.push(b' ');
+    out.extend_from_slice(target.0.as_bytes());
+    out.extend_from_slice(target.1.as_bytes());
+    out.extend_from_slice(b" HTTP/1.1\r\n");
+    let mut field = |name: &HeaderName, value: &HeaderValue| {
+        out.extend_from_slice(name.as_str().as_bytes());
+        out.extend_from_slice(b": ");
+        out.extend_from_slice(value.as_bytes());
+        out.extend_from_slice(b"\r\n");
+    };
+    field(&HOST, host);
+    for (name, value) in headers {
+        if *name != HOST && *name != CONTENT_LENGTH {
+            field(name, value);
+        }
     }
     match body {
         Announced::Nothing => {}
         Announced::Length(length) => {
-            out.put_slice(b"content-length: ");
-            out.put_slice(length.to_string().as_bytes());
-            out.put_slice(b"\r\n");
+            out.extend_from_slice(b"content-length: ");
+            out.extend_from_slice(length.to_string().as_bytes());
+            out.extend_from_slice(b"\r\n");
         }
-        Announced::Chunked => out.put_slice(b"transfer-encoding: chunked\r\n"),
+        Announced::Chunked => out.extend_from_slice(b"transfer-encoding: chunked\r\n"),
     }
-    out.put_slice(b"\r\n");
+    out.extend_from_slice(b"\r\n");
     out
 }
 
@@ -102,9 +129,11 @@ pub fn encode(
 ///
 /// [`BadHead`] as soon as the bytes can be no head.
 pub fn parse(bytes: &[u8]) -> Result<Option<(Head, usize)>, BadHead> {
-    let mut fields = [httparse::EMPTY_HEADER; MAX_FIELDS];
-    let mut parsed = httparse::Response::new(&mut fields);
-    let length = match parsed.parse(bytes) {
+    // Room that is not cleared: to clear it would cost more than to parse the few fields there are.
+    let mut fields = [const { MaybeUninit::uninit() }; MAX_FIELDS];
+    let mut parsed = httparse::Response::new(&mut []);
+    let parser = httparse::ParserConfig::default();
+    let length = match parser.parse_response_with_uninit_headers(&mut parsed, bytes, &mut fields) {
         Ok(httparse::Status::Complete(length)) if length <= MAX_HEAD => length,
         Ok(httparse::Status::Partial) if bytes.len() < MAX_HEAD => return Ok(None),
         Ok(_) | Err(httparse::Error::TooManyHeaders) => return Err(BadHead::TooLarge),
@@ -161,25 +190,38 @@ pub fn framing(method: &Method, head: &Head) -> Result<Framing, BadHead> {
     if bodiless {
         return Ok(Framing::Empty);
     }
-    if head.headers.contains_key(TRANSFER_ENCODING) {
-        return transfer_encoding(head);
-    }
-    let mut length = None;
-    for value in head.headers.get_all(CONTENT_LENGTH) {
-        for part in value.to_str().map_err(|_| BadHead::Length)?.split(',') {
-            let part = part.trim_matches([' ', '\t']);
-            let digits = !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
-            let number: u64 = part
-                .parse()
-                .ok()
-                .filter(|_| digits)
-                .ok_or(BadHead::Length)?;
-            if *length.get_or_insert(number) != number {
-                return Err(BadHead::Length);
-            }
+    // One walk over the few fields there are costs less than to ask the map for each of the two.
+    let mut length = Ok(None);
+    for (name, value) in &head.headers {
+        if *name == TRANSFER_ENCODING {
+            return transfer_encoding(head);
+        }
+        if *name == CONTENT_LENGTH {
+            length = length.and_then(|known| one_length(known, value));
         }
     }
-    Ok(length.map_or(Framing::Close, Framing::Length))
+    Ok(length?.map_or(Framing::Close, Framing::Length))
+}
+
+/// The length that `value` says, if it is the one that is `known` already.
+fn one_length(mut known: Option<u64>, value: &HeaderValue) -> Result<Option<u64>, BadHead> {
+    for part in value.as_bytes().split(|byte| *byte == b',') {
+        let number = number(part.trim_ascii()).ok_or(BadHead::Length)?;
+        if *known.get_or_insert(number) != number {
+            return Err(BadHead::Length);
+        }
+    }
+    Ok(known)
+}
+
+/// A number of nothing but digits.
+fn number(digits: &[u8]) -> Option<u64> {
+    let add = |number: u64, byte: &u8| {
+        let digit = byte.is_ascii_digit().then(|| u64::from(byte - b'0'))?;
+        number.checked_mul(10)?.checked_add(digit)
+    };
+    let (first, rest) = digits.split_first()?;
+    rest.iter().try_fold(add(0, first)?, add)
 }
 
 fn transfer_encoding(head: &Head) -> Result<Framing, BadHead> {
@@ -195,26 +237,26 @@ fn transfer_encoding(head: &Head) -> Result<Framing, BadHead> {
 
 /// Whether the connection may serve a further request after this answer (RFC 9112 §9.3).
 pub fn keeps_alive(head: &Head) -> bool {
-    // Both fields at once are a sign of smuggling: read as chunked, then never used again (§6.3).
-    if head.headers.contains_key(TRANSFER_ENCODING) && head.headers.contains_key(CONTENT_LENGTH) {
-        return false;
-    }
-    let says = |word: &str| {
-        head.headers
-            .get_all(http::header::CONNECTION)
-            .iter()
-            .any(|value| {
-                value.to_str().is_ok_and(|value| {
-                    value
-                        .split(',')
-                        .any(|token| token.trim().eq_ignore_ascii_case(word))
-                })
-            })
+    let word = match head.version {
+        Version::HTTP_10 => "keep-alive",
+        _ => "close",
     };
-    match head.version {
-        Version::HTTP_10 => says("keep-alive"),
-        _ => !says("close"),
+    let (mut coded, mut measured, mut says) = (false, false, false);
+    for (name, value) in &head.headers {
+        coded |= *name == TRANSFER_ENCODING;
+        measured |= *name == CONTENT_LENGTH;
+        says |= *name == CONNECTION && has_token(value, word);
     }
+    // Both fields at once are a sign of smuggling: read as chunked, then never used again (§6.3).
+    !(coded && measured) && says == (head.version == Version::HTTP_10)
+}
+
+fn has_token(value: &HeaderValue, word: &str) -> bool {
+    value.to_str().is_ok_and(|value| {
+        value
+            .split(',')
+            .any(|token| token.trim().eq_ignore_ascii_case(word))
+    })
 }
 
 #[cfg(test)]

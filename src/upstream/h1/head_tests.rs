@@ -126,12 +126,14 @@ fn what_is_no_head_is_refused() {
 #[test]
 fn a_request_head_is_written_once() {
     let mut headers = HeaderMap::new();
+    headers.insert(HOST, HeaderValue::from_static("callers"));
     headers.insert("a", HeaderValue::from_static("b"));
+    headers.insert(CONTENT_LENGTH, HeaderValue::from_static("7"));
     let host = HeaderValue::from_static("h:1");
     let head = encode(
         &Method::POST,
         ("/base", "/x?y"),
-        Some(&host),
+        &host,
         &headers,
         Announced::Length(2),
     );
@@ -140,11 +142,11 @@ fn a_request_head_is_written_once() {
     let head = encode(
         &Method::GET,
         ("", "/"),
-        None,
+        &host,
         &HeaderMap::new(),
         Announced::Nothing,
     );
-    assert_eq!(&head[..], b"GET / HTTP/1.1\r\n\r\n");
+    assert_eq!(&head[..], b"GET / HTTP/1.1\r\nhost: h:1\r\n\r\n");
 }
 
 proptest! {

@@ -5,6 +5,7 @@
 
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
+use std::iter;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
@@ -37,6 +38,8 @@ impl std::fmt::Debug for Upload {
 
 /// What is still to be written.
 pub(super) struct Sender {
+    /// What goes first; empty when nothing is left. Most requests are this alone, and need no queue.
+    front: Bytes,
     queue: VecDeque<Bytes>,
     upload: Option<UploadBody>,
     chunked: bool,
@@ -47,24 +50,20 @@ pub(super) struct Sender {
 impl Sender {
     /// A sender of `head`, then of `upload`.
     pub(super) fn new(head: Bytes, upload: Upload) -> Self {
-        let mut queue = VecDeque::with_capacity(2);
-        queue.push_back(head);
-        let (upload, chunked) = match upload {
-            Upload::Kept(body) => {
-                if !body.is_empty() {
-                    queue.push_back(body);
-                }
-                (None, false)
-            }
-            Upload::Streaming(body, length) => (Some(body), length.is_none()),
+        let (body, upload, chunked) = match upload {
+            Upload::Kept(body) => (body, None, false),
+            Upload::Streaming(body, length) => (Bytes::new(), Some(body), length.is_none()),
         };
-        Self {
-            queue,
+        let mut sender = Self {
+            front: head,
+            queue: VecDeque::new(),
             upload,
             chunked,
             flushed: false,
             written: false,
-        }
+        };
+        sender.push(body);
+        sender
     }
 
     /// Whether at least one byte was written.
@@ -74,7 +73,7 @@ impl Sender {
 
     /// Whether every byte was written.
     pub(super) fn is_done(&self) -> bool {
-        self.flushed && self.upload.is_none() && self.queue.is_empty()
+        self.flushed && self.upload.is_none() && self.front.is_empty()
     }
 
     /// Writes as much as can be; ready when everything was written.
@@ -84,7 +83,7 @@ impl Sender {
         transport: &mut Transport,
     ) -> Poll<Result<(), Reason>> {
         loop {
-            while !self.queue.is_empty() {
+            while !self.front.is_empty() {
                 ready!(self.poll_queue(cx, transport)).map_err(Reason::Io)?;
             }
             if !self.flushed {
@@ -111,7 +110,8 @@ impl Sender {
     ) -> Poll<io::Result<()>> {
         let mut slices = [IoSlice::new(&[]); 4];
         let mut count = 0;
-        for (slice, bytes) in slices.iter_mut().zip(&self.queue) {
+        let waiting = iter::once(&self.front).chain(&self.queue);
+        for (slice, bytes) in slices.iter_mut().zip(waiting) {
             *slice = IoSlice::new(bytes);
             count += 1;
         }
@@ -121,15 +121,21 @@ impl Sender {
         }
         self.flushed = false;
         self.written = true;
-        while let Some(front) = self.queue.front_mut() {
-            if written < front.len() {
-                front.advance(written);
-                break;
-            }
-            written -= front.len();
-            self.queue.pop_front();
+        while written >= self.front.len() && !self.front.is_empty() {
+            written -= self.front.len();
+            self.front = self.queue.pop_front().unwrap_or_default();
         }
+        self.front.advance(written);
         Poll::Ready(Ok(()))
+    }
+
+    /// Puts `bytes` behind what is there; nothing is not put anywhere.
+    fn push(&mut self, bytes: Bytes) {
+        if self.front.is_empty() {
+            self.front = bytes;
+        } else if !bytes.is_empty() {
+            self.queue.push_back(bytes);
+        }
     }
 
     fn push_data(&mut self, data: Bytes) {
@@ -138,11 +144,11 @@ impl Sender {
             return;
         }
         if self.chunked {
-            self.queue.push_back(format!("{:x}\r\n", data.len()).into());
-            self.queue.push_back(data);
-            self.queue.push_back(Bytes::from_static(b"\r\n"));
+            self.push(format!("{:x}\r\n", data.len()).into());
+            self.push(data);
+            self.push(Bytes::from_static(b"\r\n"));
         } else {
-            self.queue.push_back(data);
+            self.push(data);
         }
     }
 
@@ -159,6 +165,6 @@ impl Sender {
             end.extend_from_slice(b"\r\n");
         }
         end.extend_from_slice(b"\r\n");
-        self.queue.push_back(end.into());
+        self.push(end.into());
     }
 }

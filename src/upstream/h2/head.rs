@@ -29,14 +29,14 @@ pub fn compose(
     method: &Method,
     endpoint: &Endpoint,
     target: &str,
-    headers: &HeaderMap,
+    host: &HeaderValue,
+    headers: HeaderMap,
 ) -> Result<Request<()>, http::Error> {
     let mut path = BytesMut::with_capacity(endpoint.base.len() + target.len());
     path.put_slice(endpoint.base.as_bytes());
     path.put_slice(target.as_bytes());
     let path = PathAndQuery::from_maybe_shared(path.freeze())?;
-    let authority = headers.get(HOST).unwrap_or(&endpoint.authority);
-    let authority = Authority::try_from(authority.as_bytes())?;
+    let authority = Authority::try_from(host.as_bytes())?;
     let scheme = match endpoint.server_name {
         Some(_) => Scheme::HTTPS,
         None => Scheme::HTTP,
@@ -54,8 +54,7 @@ pub fn compose(
     Ok(request)
 }
 
-fn fields(headers: &HeaderMap) -> HeaderMap {
-    let mut fields = headers.clone();
+fn fields(mut fields: HeaderMap) -> HeaderMap {
     fields.remove(HOST);
     for name in &OF_A_CONNECTION {
         fields.remove(name);

@@ -30,7 +30,7 @@ pub(in crate::upstream) struct Opening {
 /// A connection.
 pub(super) enum Opened {
     /// By HTTP/1.1.
-    One(Connection),
+    One(Box<Connection>),
     /// By HTTP/2.
     Two(Session),
 }

@@ -64,7 +64,7 @@ pub(in crate::upstream) enum Given {
     /// A place in a connection.
     Stream(Lease),
     /// A new connection, by HTTP/1.1.
-    One(Connection),
+    One(Box<Connection>),
     /// The advice to open a connection by HTTP/1.1 for itself: none can be shared.
     Own,
     /// The reason why there is none.

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use ::h2::server::{self, SendResponse};
 use ::h2::{RecvStream, SendStream};
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http::{HeaderMap, Method, Request, Response};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
@@ -214,18 +214,25 @@ impl BuildHead for Plain {
         &self.method
     }
 
-    fn build(&self, endpoint: &Endpoint, body: Announced) -> BytesMut {
+    fn build(&self, endpoint: &Endpoint, body: Announced) -> Vec<u8> {
         encode(
             &self.method,
             ("", "/path?q=1"),
-            Some(&endpoint.authority),
+            &endpoint.authority,
             &self.headers,
             body,
         )
     }
 
     fn parts(&self, endpoint: &Endpoint) -> Result<Request<()>, http::Error> {
-        compose(&self.method, endpoint, "/path?q=1", &self.headers)
+        let host = &endpoint.authority;
+        compose(
+            &self.method,
+            endpoint,
+            "/path?q=1",
+            host,
+            self.headers.clone(),
+        )
     }
 
     fn upgrades(&self) -> bool {
