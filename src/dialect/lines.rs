@@ -65,23 +65,23 @@ impl EventLines {
         &self.told
     }
 
+    /// See [`Told::add_text`].
+    #[inline]
+    pub(super) fn add_text(&mut self, bytes: usize) {
+        self.told.add_text(bytes);
+    }
+
     fn whole_line(&mut self, line: &[u8]) {
         let (field, value) = self.split(line);
         match field {
-            Field::Data => self.whole_data(value),
+            Field::Data => {
+                let shown = self.payload.whole(self.dialect, value);
+                self.show(shown);
+                self.told.whole(self.dialect, value);
+            }
             Field::Event => self.named = name_marker(self.dialect, value),
             Field::Other | Field::Unknown => {}
         }
-    }
-
-    fn whole_data(&mut self, value: &[u8]) {
-        let is_plain = self.named == Marker::None && self.payload.is_fresh();
-        if is_plain && self.told.repeats(value) {
-            return;
-        }
-        let shown = self.payload.whole(self.dialect, value);
-        self.show(shown);
-        self.told.whole(self.dialect, value);
     }
 
     fn piece(&mut self, bytes: &[u8], starts: bool, ends: bool) {

@@ -35,11 +35,6 @@ impl Payload {
         self.document.reset();
     }
 
-    /// Whether no document is in progress.
-    pub(super) fn is_fresh(&self) -> bool {
-        self.document.is_fresh()
-    }
-
     /// A line that lies whole in one chunk. Gives what it shows; a line always shows something,
     /// even if that is [`Marker::None`].
     pub(super) fn whole(&mut self, dialect: Dialect, line: &[u8]) -> Option<Marker> {

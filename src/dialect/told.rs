@@ -8,7 +8,6 @@ use std::sync::LazyLock;
 
 use memchr::memmem::Finder;
 
-use super::alike::Alike;
 use super::content::{self, Sight};
 use super::gathered::{Extract, Gathered};
 use super::members::{Needle, Value, behind_key};
@@ -27,9 +26,6 @@ pub(super) struct Told {
     begun: bool,
     /// In how many documents the model was looked for.
     looked: u8,
-    /// How many events in a row that were learnt from had nothing alike behind them.
-    in_vain: u8,
-    alike: Option<Box<Alike>>,
     gathered: Option<Box<Gathered>>,
     rare: Option<Box<Rare>>,
 }
@@ -49,29 +45,10 @@ const MODEL_LIMIT: usize = 256;
 /// In how many documents the model is looked for: backends name it in the first or never.
 const MODEL_LOOKS: u8 = 8;
 
-/// After so many events of which each differs from the one before, no further one is learnt from.
-const MOST_IN_VAIN: u8 = 8;
-
 static MODEL: Needle = LazyLock::new(|| Finder::new(b"\"model\""));
 static MODEL_VERSION: Needle = LazyLock::new(|| Finder::new(b"\"modelVersion\""));
 
 impl Told {
-    /// Takes a line of data that differs from an earlier one in its text only; false where it does not. To be
-    /// asked of lines that lie whole in one chunk and are a document for themselves.
-    #[inline]
-    pub(super) fn repeats(&mut self, line: &[u8]) -> bool {
-        if self.failing || self.gathered.is_some() {
-            return false;
-        }
-        let Some(text) = self.alike.as_ref().and_then(|alike| alike.text_in(line)) else {
-            return false;
-        };
-        self.deltas += 1;
-        self.text_bytes += text as u64;
-        self.in_vain = 0;
-        true
-    }
-
     /// A line of data that lies whole in one chunk.
     pub(super) fn whole(&mut self, dialect: Dialect, line: &[u8]) {
         if !is_read(dialect) {
@@ -81,9 +58,7 @@ impl Told {
         let alone = text.starts_with(b"{") && text.trim_ascii_end().ends_with(b"}");
         if alone && self.gathered.as_ref().is_none_or(|it| !it.is_object()) {
             self.gathered = None;
-            if let Some(sight) = self.read(dialect, Extract::of(text)) {
-                self.learn(dialect, line, sight);
-            }
+            self.read(dialect, Extract::of(text));
         } else {
             self.piece(dialect, line, true, true);
         }
@@ -116,6 +91,19 @@ impl Told {
         if self.failing {
             self.keep_error(&[]);
         }
+    }
+
+    /// An event went by that carries so many bytes of text, and nothing else.
+    #[inline]
+    pub(super) fn add_text(&mut self, bytes: usize) {
+        self.content = true;
+        self.deltas += 1;
+        self.text_bytes += bytes as u64;
+    }
+
+    /// Whether documents are looked through for content and usage only.
+    pub(super) fn looks_for_no_model(&self) -> bool {
+        self.looked == MODEL_LOOKS
     }
 
     /// The event in progress is the first one that tells an error.
@@ -178,45 +166,29 @@ impl Told {
 
     fn read_gathered(&mut self, dialect: Dialect) {
         if let Some(gathered) = self.gathered.take() {
-            let _ = self.read(dialect, gathered.extract());
+            self.read(dialect, gathered.extract());
         }
     }
 
-    /// Reads a document; what was seen of its content, if there was nothing else to read in it.
-    fn read(&mut self, dialect: Dialect, document: Extract<'_>) -> Option<Sight> {
-        let failed = self.failing;
-        if failed {
+    fn read(&mut self, dialect: Dialect, document: Extract<'_>) {
+        if self.failing {
             self.keep_error(document.head);
         }
         if !document.head.starts_with(b"{") {
-            return None;
+            return;
         }
         let sight = content::in_event(dialect, document.head);
         self.content |= sight.content;
         self.deltas += u64::from(sight.new);
         self.text_bytes += sight.text;
-        let counts = if sight.delta {
-            None
-        } else {
-            Counts::of(dialect, document)
-        };
-        if let Some(counts) = counts {
+        if !sight.delta
+            && let Some(counts) = Counts::of(dialect, document)
+        {
             self.rare().counts.overlay(counts);
         }
         if self.looked < MODEL_LOOKS {
             self.look_for_model(dialect, document.head);
         }
-        let is_all = !failed && counts.is_none() && self.looked == MODEL_LOOKS;
-        is_all.then_some(sight)
-    }
-
-    #[cold]
-    fn learn(&mut self, dialect: Dialect, line: &[u8], sight: Sight) {
-        if sight.text == 0 || self.in_vain == MOST_IN_VAIN {
-            return;
-        }
-        self.in_vain += 1;
-        self.alike = Alike::learn(dialect, line, sight).map(Box::new);
     }
 
     fn look_for_model(&mut self, dialect: Dialect, document: &[u8]) {
@@ -244,7 +216,7 @@ impl Told {
             gathered: None,
             ..self.clone()
         });
-        let _ = ahead.read(dialect, document);
+        ahead.read(dialect, document);
         Some(ahead)
     }
 }

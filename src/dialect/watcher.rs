@@ -5,6 +5,7 @@
 //! tested); beside it, a document that comes in pieces is kept until it is read, 64 KiB at most,
 //! the first error's data, 4 KiB at most, and one event to compare others with, 512 bytes at most. Nothing is kept back or changed.
 
+use super::alike::Alike;
 use super::lines::{EventLines, JsonLines};
 use super::marker::Marker;
 use super::recognise::BodyKind;
@@ -25,7 +26,7 @@ pub struct Watcher {
 #[derive(Debug, Clone)]
 enum Body {
     /// An event stream whose dialect has markers.
-    Events(Scanner, EventLines),
+    Events(Scanner, EventLines, Alike),
     /// One that has none.
     PlainEvents(Scanner),
     Lines(JsonLines),
@@ -37,7 +38,7 @@ impl Watcher {
     pub fn new(dialect: Dialect, kind: BodyKind) -> Self {
         let body = match kind {
             BodyKind::Sse if speaks_events(dialect) => {
-                Body::Events(Scanner::new(), EventLines::new(dialect))
+                Body::Events(Scanner::new(), EventLines::new(dialect), Alike::default())
             }
             BodyKind::Sse => Body::PlainEvents(Scanner::new()),
             BodyKind::Ndjson => Body::Lines(JsonLines::new(dialect)),
@@ -50,7 +51,15 @@ impl Watcher {
     #[inline]
     pub fn feed(&mut self, chunk: &[u8]) {
         match &mut self.body {
-            Body::Events(scanner, lines) => scanner.feed(chunk, lines),
+            Body::Events(scanner, lines, alike) => {
+                let rest = pass_alike(scanner, lines, alike, chunk);
+                if !rest.is_empty() {
+                    scanner.feed(rest, lines);
+                    if scanner.begins_block() && lines.told().looks_for_no_model() {
+                        alike.learn(self.dialect, rest);
+                    }
+                }
+            }
             Body::PlainEvents(scanner) => scanner.feed(chunk, &mut Unread),
             Body::Lines(lines) => lines.feed(chunk),
             Body::Opaque(document) => document.feed(chunk),
@@ -62,7 +71,7 @@ impl Watcher {
     #[inline]
     pub fn at_boundary(&self) -> bool {
         match &self.body {
-            Body::Events(scanner, _) | Body::PlainEvents(scanner) => scanner.at_boundary(),
+            Body::Events(scanner, ..) | Body::PlainEvents(scanner) => scanner.at_boundary(),
             Body::Lines(lines) => lines.at_boundary(),
             Body::Opaque(_) => false,
         }
@@ -73,7 +82,7 @@ impl Watcher {
     #[inline]
     pub fn events(&self) -> u64 {
         match &self.body {
-            Body::Events(scanner, _) | Body::PlainEvents(scanner) => scanner.events(),
+            Body::Events(scanner, ..) | Body::PlainEvents(scanner) => scanner.events(),
             Body::Lines(lines) => lines.events(),
             Body::Opaque(_) => 0,
         }
@@ -82,7 +91,7 @@ impl Watcher {
     /// What the answer has said about its own end so far.
     pub fn marker(&self) -> Marker {
         match &self.body {
-            Body::Events(_, lines) => lines.marker(),
+            Body::Events(_, lines, _) => lines.marker(),
             Body::Lines(lines) => lines.marker(),
             Body::PlainEvents(_) | Body::Opaque(_) => Marker::None,
         }
@@ -130,7 +139,7 @@ impl Watcher {
 
     fn told(&self) -> Option<&Told> {
         match &self.body {
-            Body::Events(_, lines) => Some(lines.told()),
+            Body::Events(_, lines, _) => Some(lines.told()),
             Body::Lines(lines) => Some(lines.told()),
             Body::PlainEvents(_) | Body::Opaque(_) => None,
         }
@@ -149,6 +158,25 @@ impl Watcher {
             Body::Opaque(_) => BodyKind::Opaque,
         }
     }
+}
+
+/// Takes the events off the front of `chunk` that differ from an earlier one in their text only.
+#[inline]
+fn pass_alike<'a>(
+    scanner: &mut Scanner,
+    lines: &mut EventLines,
+    alike: &mut Alike,
+    chunk: &'a [u8],
+) -> &'a [u8] {
+    let mut rest = chunk;
+    while scanner.begins_block()
+        && let Some((text, behind)) = alike.take(rest)
+    {
+        scanner.pass_event();
+        lines.add_text(text);
+        rest = behind;
+    }
+    rest
 }
 
 /// Whether answers of this dialect and kind say when they are finished, and errors can be put

@@ -105,6 +105,20 @@ impl Scanner {
         }
     }
 
+    /// Whether the next byte is the first of a block, whatever came before.
+    #[inline]
+    pub fn begins_block(&self) -> bool {
+        self.at == At::Block && !self.after_cr && self.bom == BOM_DONE
+    }
+
+    /// Takes one event as shown that is known: a block with a `data` field, whose lines end with LF. To be
+    /// called where [`Scanner::begins_block`] is true.
+    #[inline]
+    pub fn pass_event(&mut self) {
+        self.events += 1;
+        self.style = Style::Lf;
+    }
+
     /// The events that were dispatched so far to a client that follows the standard: blocks with a
     /// `data` field, even an empty one, whose blank line has come. Comments, and blocks of only
     /// `id`, `event` or `retry`, are none; neither is a block at the stream's end without its
