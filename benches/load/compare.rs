@@ -35,6 +35,12 @@ pub struct CompareArgs {
     /// Events per second of each stream.
     #[arg(long, default_value_t = Sizes::FULL.rate, value_parser = clap::value_parser!(u64).range(1..=1_000))]
     rate: u64,
+    /// Paced streams at once that say little, a second load; not for gateways made for models. 0 leaves it out.
+    #[arg(long, default_value_t = Sizes::MANY.streams, value_parser = clap::value_parser!(u64).range(0..=8_000))]
+    many_streams: u64,
+    /// Events per second of each of those.
+    #[arg(long, default_value_t = Sizes::MANY.rate, value_parser = clap::value_parser!(u64).range(1..=1_000))]
+    many_rate: u64,
     /// Paced streams at once for gateways made for models (litellm, portkey), no more than --streams.
     #[arg(long, default_value_t = Sizes::FULL.streams_for_models, value_parser = clap::value_parser!(u64).range(1..=8_000))]
     streams_for_models: u64,
@@ -68,6 +74,14 @@ pub struct SmokeArgs {
     peers: Peers,
 }
 
+/// What each contender meets.
+#[derive(Debug, serde::Serialize)]
+struct Loads {
+    sizes: Sizes,
+    /// A second load of paced streams; its metrics have `many_` in front.
+    many: Option<Sizes>,
+}
+
 /// Measures and prints the table.
 pub async fn compare(args: CompareArgs) -> Result<()> {
     let sizes = Sizes {
@@ -79,21 +93,31 @@ pub async fn compare(args: CompareArgs) -> Result<()> {
         connections: args.connections,
         ..Sizes::FULL
     };
+    let many = Sizes {
+        streams: args.many_streams,
+        rate: args.many_rate,
+        stream_seconds: sizes.stream_seconds,
+        ..Sizes::MANY
+    };
+    let loads = Loads {
+        many: (many.streams > 0).then_some(many),
+        sizes,
+    };
     let kinds = Choice::kinds(&args.only);
-    let setup = prepare((&args.binaries, &args.peers), &kinds, &sizes)?;
+    let setup = prepare((&args.binaries, &args.peers), &kinds, &loads)?;
     let mut runs = Vec::new();
     for round in 1..=usize::from(args.rounds) {
         for place in 0..kinds.len() {
             let kind = kinds[(place + round - 1) % kinds.len()];
             eprint!("round {round} of {}: {:<10}\r", args.rounds, kind.name());
-            runs.push(measure(round, kind, &setup.0, &sizes).await);
+            runs.push(measure(round, kind, &setup.0, &loads).await);
         }
         // Written after each round: what was measured outlives an interruption.
-        write_json(&args.json, &json!({ "sizes": sizes, "runs": runs }))?;
+        write_json(&args.json, &json!({ "loads": loads, "runs": runs }))?;
     }
     let names: Vec<_> = kinds.iter().map(|kind| kind.name()).collect();
     println!("{}", COMPARE.table(&runs, &names));
-    print!("{}", smaller_loads(&kinds, &sizes));
+    print!("{}", smaller_loads(&kinds, &loads.sizes));
     println!("{}", weather(&runs, &names));
     println!("raw numbers: {}", args.json.display());
     faults(&runs)
@@ -101,12 +125,15 @@ pub async fn compare(args: CompareArgs) -> Result<()> {
 
 /// Runs everything once, tiny.
 pub async fn smoke(args: SmokeArgs) -> Result<()> {
-    let sizes = Sizes::SMOKE;
+    let loads = Loads {
+        sizes: Sizes::SMOKE,
+        many: Some(Sizes::SMOKE),
+    };
     self_check()?;
-    let setup = prepare((&args.binaries, &args.peers), &args.only, &sizes)?;
+    let setup = prepare((&args.binaries, &args.peers), &args.only, &loads)?;
     let mut runs = Vec::new();
     for kind in args.only {
-        runs.push(measure(1, kind, &setup.0, &sizes).await);
+        runs.push(measure(1, kind, &setup.0, &loads).await);
         println!(
             "{}: {}",
             kind.name(),
@@ -123,7 +150,7 @@ pub async fn smoke(args: SmokeArgs) -> Result<()> {
 fn prepare(
     (args, peers): (&Binaries, &Peers),
     kinds: &[Kind],
-    sizes: &Sizes,
+    Loads { sizes, many }: &Loads,
 ) -> Result<(Setup, tokio::task::JoinHandle<Result<()>>)> {
     for kind in kinds {
         peers.check(*kind)?;
@@ -133,10 +160,9 @@ fn prepare(
         false => PathBuf::new(),
     };
     // Each stream has two sockets here and two in the proxy.
-    let (files, wanted) = (
-        raise_file_limit(),
-        2 * sizes.idle.max(sizes.streams).max(sizes.connections) + 200,
-    );
+    let many = many.as_ref().map_or(0, |many| many.streams);
+    let most = sizes.idle.max(sizes.streams).max(sizes.connections);
+    let (files, wanted) = (raise_file_limit(), 2 * most.max(many) + 200);
     if files < wanted {
         return Err(LoadError::Usage(format!(
             "{wanted} open files are needed, the limit is {files} (ulimit -Hn)"
@@ -171,15 +197,15 @@ fn smaller_loads(kinds: &[Kind], sizes: &Sizes) -> String {
     )
 }
 
-async fn measure(round: usize, kind: Kind, setup: &Setup, sizes: &Sizes) -> Run {
+async fn measure(round: usize, kind: Kind, setup: &Setup, loads: &Loads) -> Run {
     let mut values = BTreeMap::new();
-    let fault = all_workloads(kind, setup, sizes, &mut values)
+    let fault = all_workloads(kind, setup, loads, &mut values)
         .await
         .err()
         .map(|error| error.to_string());
     Run {
         round,
-        contender: kind.name(),
+        contender: kind.name().to_owned(),
         values,
         fault,
     }
@@ -188,8 +214,8 @@ async fn measure(round: usize, kind: Kind, setup: &Setup, sizes: &Sizes) -> Run 
 async fn all_workloads(
     kind: Kind,
     setup: &Setup,
-    sizes: &Sizes,
-    values: &mut BTreeMap<&'static str, f64>,
+    Loads { sizes, many }: &Loads,
+    values: &mut BTreeMap<String, f64>,
 ) -> Result<()> {
     let contender = Contender::start(kind, setup).await?;
     let target = contender.target();
@@ -203,30 +229,29 @@ async fn all_workloads(
         sizes
     };
     let meter = contender.meter()?;
-    let explain = |result: Result<Values>| {
-        result.map_err(|error| {
-            LoadError::Failed(
-                format!("{error}\n{}", contender.log())
-                    .trim_end()
-                    .to_owned(),
-            )
-        })
-    };
-    values.extend(explain(
-        workload::paced(&target, sizes, Some(&meter)).await,
-    )?);
-    values.extend(explain(
-        workload::answers(&target, sizes, Some(&meter)).await,
-    )?);
+    let paced = workload::paced(&target, sizes, Some(&meter)).await;
+    add(values, "", contender.explain(paced)?);
+    let answers = workload::answers(&target, sizes, Some(&meter)).await;
+    add(values, "", contender.explain(answers)?);
     if kind.is_for_models() {
         return Ok(());
     }
-    values.extend(explain(workload::bulk(&target, sizes, Some(&meter)).await)?);
+    let bulk = workload::bulk(&target, sizes, Some(&meter)).await;
+    add(values, "", contender.explain(bulk)?);
     drop(contender);
+    if let Some(many) = many {
+        let contender = Contender::start(kind, setup).await?;
+        let paced = workload::paced(&contender.target(), many, Some(&contender.meter()?)).await;
+        add(values, "many_", contender.explain(paced)?);
+    }
     // Memory that earlier loads left with the allocator would hide the cost of a stream.
     let contender = Contender::start(kind, setup).await?;
     let idle = workload::idle(&contender.target(), sizes, Some(&contender.meter()?)).await;
-    values
-        .extend(idle.map_err(|error| LoadError::Failed(format!("{error}\n{}", contender.log())))?);
+    add(values, "", contender.explain(idle)?);
     Ok(())
+}
+
+fn add(values: &mut BTreeMap<String, f64>, before: &str, found: Values) {
+    let named = found.into_iter();
+    values.extend(named.map(|(key, value)| (format!("{before}{key}"), value)));
 }

@@ -172,6 +172,14 @@ impl Contender {
         self.process.log()
     }
 
+    /// The result of a workload, an error with what the proxy logged.
+    pub fn explain<T>(&self, result: Result<T>) -> Result<T> {
+        result.map_err(|error| {
+            let both = format!("{error}\n{}", self.log());
+            LoadError::Failed(both.trim_end().to_owned())
+        })
+    }
+
     async fn answers(&mut self) -> Result<()> {
         let started = now_ns();
         let target = self.target();

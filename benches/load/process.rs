@@ -80,6 +80,11 @@ impl Meter {
         Ok(Self { pids, proxy_core })
     }
 
+    /// How many processes it reads.
+    pub fn processes(&self) -> usize {
+        self.pids.len()
+    }
+
     /// The counts now.
     pub fn read(&self) -> Result<Reading> {
         let stat = fs::read_to_string("/proc/stat").while_doing("reading /proc/stat")?;

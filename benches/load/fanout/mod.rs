@@ -18,7 +18,7 @@ use crate::binaries::Binaries;
 use crate::clock::{now_ns, sleep_until_ns};
 use crate::error::{LoadError, Result};
 use crate::process::{Reading, pin, raise_file_limit};
-use crate::report::{Layout, Run, faults, median, metric, of, write_json};
+use crate::report::{Goal, Layout, Metric, Run, faults, median, metric, of, write_json};
 use crate::tally::quantile_us;
 
 mod crowd;
@@ -95,39 +95,66 @@ const SMOKE: Size = Size {
     measured: 25,
 };
 
+/// The goals of the first size.
+const FEW_OFTEN: Layout = Layout {
+    metrics: &metrics(&[Goal::Of("writer", 1.2)]),
+    ..LAYOUT
+};
+
+/// The goals of the second.
+const MANY_SELDOM: Layout = Layout {
+    metrics: &metrics(&[Goal::Of("writer", 1.25)]),
+    ..LAYOUT
+};
+
 const LAYOUT: Layout = Layout {
-    metrics: &[
+    metrics: &metrics(&[]),
+    held: "deltaway",
+    ratios: &[
+        ("nchan", "writer"),
+        ("pushpin", "writer"),
+        ("deltaway", "writer"),
+        ("deltaway", "nchan"),
+        ("deltaway", "pushpin"),
+    ],
+};
+
+const fn metrics(cpu: &'static [Goal]) -> [Metric; 16] {
+    [
+        metric("cpu_per_delivery_us", "CPU per delivery, us", cpu),
+        metric("cpu_s", "CPU of the window, s", &[]),
+        metric("deliveries", "deliveries in the window", &[]),
+        metric("last_p50_us", "last subscriber p50, us", &[]),
         metric(
-            "cpu_per_delivery_us",
-            "CPU per delivery, us",
-            "≤ 0.8 of nchan",
+            "last_p99_us",
+            "last subscriber p99, us",
+            &[Goal::Of("nchan", 1.0)],
         ),
-        metric("last_p50_us", "last subscriber p50, us", ""),
-        metric("last_p99_us", "last subscriber p99, us", "≤ 1 of nchan"),
-        metric("delivery_p50_us", "every delivery p50, us", ""),
-        metric("delivery_p99_us", "every delivery p99, us", ""),
-        metric("kb_per_subscriber", "KB per subscriber at rest", ""),
+        metric("last_max_us", "last subscriber max, us", &[]),
+        metric("delivery_p50_us", "every delivery p50, us", &[]),
+        metric("delivery_p99_us", "every delivery p99, us", &[]),
+        metric("kb_per_subscriber", "KB per subscriber at rest", &[]),
         metric(
             "kb_per_subscriber_after",
             "KB per subscriber at the end",
-            "≤ 20",
+            &[Goal::Most(14.0)],
         ),
-        metric("deliveries_per_second", "deliveries per s", ""),
-        metric("wrong_deliveries", "lost, repeated, out of order", "0"),
-        metric("connection_errors", "connection errors", "0"),
+        metric("deliveries_per_second", "deliveries per s", &[]),
+        metric(
+            "wrong_deliveries",
+            "lost, repeated, out of order",
+            &[Goal::Most(0.0)],
+        ),
+        metric("connection_errors", "connection errors", &[Goal::Most(0.0)]),
+        metric("processes", "processes", &[]),
         metric(
             "load_us_per_delivery",
             "load tool: CPU per delivery, us",
-            "",
+            &[],
         ),
-        metric("load_percent", "load tool: % of its core", ""),
-    ],
-    ratios: &[
-        ("nchan", "writer"),
-        ("deltaway", "writer"),
-        ("deltaway", "nchan"),
-    ],
-};
+        metric("load_percent", "load tool: % of its core", &[]),
+    ]
+}
 
 const SECOND_NS: u64 = 1_000_000_000;
 const MILLISECOND_NS: u64 = 1_000_000;
@@ -182,7 +209,7 @@ pub async fn fanout(args: FanoutArgs) -> Result<()> {
     for Sheet { size, runs } in &sheets {
         let (subscribers, every) = (size.subscribers, size.every_ms);
         println!("{subscribers} subscribers, an event every {every} ms\n");
-        println!("{}", LAYOUT.table(runs, &names));
+        println!("{}", size.layout().table(runs, &names));
         println!("{}", weather(runs, &names));
     }
     println!("raw numbers: {}", args.json.display());
@@ -207,6 +234,15 @@ pub async fn smoke(binaries: &Binaries) -> Result<Vec<Run>> {
 }
 
 impl Size {
+    /// The table with the goals that are set for this size.
+    fn layout(self) -> &'static Layout {
+        match (self.subscribers, self.every_ms) {
+            size if size == PUBLISHED[0] => &FEW_OFTEN,
+            size if size == PUBLISHED[1] => &MANY_SELDOM,
+            _ => &LAYOUT,
+        }
+    }
+
     fn new(subscribers: u64, every_ms: u64, seconds: f64) -> Self {
         let measured_ms = (seconds.clamp(0.1, 600.0) * 1_000.0) as u64;
         Self {
@@ -252,18 +288,14 @@ async fn measure(round: usize, hub: Hub, place: &Place, size: Size) -> Run {
     };
     Run {
         round,
-        contender: hub.name(),
+        contender: hub.name().to_owned(),
         values,
         fault,
     }
 }
 
 /// Gathers the subscribers, publishes, and adds what was measured.
-async fn workload(
-    hub: &RunningHub,
-    size: Size,
-    values: &mut BTreeMap<&'static str, f64>,
-) -> Result<()> {
+async fn workload(hub: &RunningHub, size: Size, values: &mut BTreeMap<String, f64>) -> Result<()> {
     let meter = hub.meter()?;
     let at_rest = meter.memory()?;
     let planned = size.warm_up + size.measured;
@@ -290,25 +322,51 @@ async fn workload(
     let (to, deliveries) = (meter.read()?, crowd.seen.deliveries - before);
     let loaded = meter.memory()?;
 
-    values.extend(costs(from, to, deliveries as f64));
+    for (key, value) in costs(from, to, deliveries as f64) {
+        values.insert(key.into(), value);
+    }
+    let mut note = |key: &str, value| {
+        values.insert(key.to_owned(), value);
+    };
+    note("processes", meter.processes() as f64);
     let per_subscriber =
         |memory: u64| memory.saturating_sub(at_rest) as f64 / 1024.0 / size.subscribers as f64;
-    values.insert("kb_per_subscriber", per_subscriber(gathered));
-    values.insert("kb_per_subscriber_after", per_subscriber(loaded));
+    note("kb_per_subscriber", per_subscriber(gathered));
+    note("kb_per_subscriber_after", per_subscriber(loaded));
     let (last, every) = (crowd.seen.last_arrivals()?, &crowd.seen.latency);
-    values.insert("last_p50_us", quantile_us(&last, 0.5));
-    values.insert("last_p99_us", quantile_us(&last, 0.99));
-    values.insert("delivery_p50_us", quantile_us(every, 0.5));
-    values.insert("delivery_p99_us", quantile_us(every, 0.99));
+    for (histogram, keys) in [(&last, LAST), (every, DELIVERY)] {
+        for (key, quantile) in keys {
+            note(key, quantile_us(histogram, quantile));
+        }
+    }
     verdict(&crowd, values)
 }
 
-fn costs(from: Reading, to: Reading, deliveries: f64) -> [(&'static str, f64); 6] {
+/// The last subscriber of an event: metrics and their quantiles.
+const LAST: [(&str, f64); 5] = [
+    ("last_p50_us", 0.5),
+    ("last_p90_us", 0.9),
+    ("last_p99_us", 0.99),
+    ("last_p999_us", 0.999),
+    ("last_max_us", 1.0),
+];
+/// The same for every subscriber.
+const DELIVERY: [(&str, f64); 5] = [
+    ("delivery_p50_us", 0.5),
+    ("delivery_p90_us", 0.9),
+    ("delivery_p99_us", 0.99),
+    ("delivery_p999_us", 0.999),
+    ("delivery_max_us", 1.0),
+];
+
+fn costs(from: Reading, to: Reading, deliveries: f64) -> [(&'static str, f64); 8] {
     let elapsed_ns = (to.at_ns - from.at_ns) as f64;
     let cpu_ns = (to.cpu_ns - from.cpu_ns) as f64;
     let percent = |ns: u64| 100.0 * ns as f64 / elapsed_ns;
     let load_ns = (to.load_cpu_ns - from.load_cpu_ns) as f64;
     [
+        ("cpu_s", cpu_ns / 1e9),
+        ("deliveries", deliveries),
         ("cpu_per_delivery_us", cpu_ns / 1_000.0 / deliveries),
         ("load_us_per_delivery", load_ns / 1_000.0 / deliveries),
         (
@@ -325,7 +383,7 @@ fn costs(from: Reading, to: Reading, deliveries: f64) -> [(&'static str, f64); 6
 }
 
 /// An error unless every event came to everyone, once, in order.
-fn verdict(crowd: &Crowd, values: &mut BTreeMap<&'static str, f64>) -> Result<()> {
+fn verdict(crowd: &Crowd, values: &mut BTreeMap<String, f64>) -> Result<()> {
     let Order {
         missing,
         out_of_turn,
@@ -333,8 +391,8 @@ fn verdict(crowd: &Crowd, values: &mut BTreeMap<&'static str, f64>) -> Result<()
         ..
     } = crowd.wrong_deliveries();
     let wrong = missing + out_of_turn + foreign;
-    values.insert("wrong_deliveries", wrong as f64);
-    values.insert("connection_errors", crowd.seen.failures as f64);
+    values.insert("wrong_deliveries".into(), wrong as f64);
+    values.insert("connection_errors".into(), crowd.seen.failures as f64);
     if wrong == 0 && crowd.seen.failures == 0 {
         return Ok(());
     }
