@@ -10,13 +10,15 @@ use serde_json::json;
 
 use crate::backend;
 use crate::binaries::Binaries;
-use crate::contender::{Choice, Contender, Kind, Setup};
+use crate::contender::{Choice, Contender, Kind, Setup, versions};
+use crate::environment::Environment;
 use crate::error::{LoadError, Result, While};
 use crate::fanout;
 use crate::peers::Peers;
 use crate::plan::Plan;
 use crate::process::{pin, raise_file_limit};
-use crate::report::{COMPARE, Run, faults, weather, write_json};
+use crate::record::{Record, Sheet};
+use crate::report::{COMPARE, Run, faults, weather};
 use crate::self_check::self_check;
 use crate::workload::{self, Sizes, Values};
 
@@ -76,10 +78,23 @@ pub struct SmokeArgs {
 
 /// What each contender meets.
 #[derive(Debug, serde::Serialize)]
-struct Loads {
-    sizes: Sizes,
+pub struct Loads {
+    /// All of them but the second of paced streams.
+    pub sizes: Sizes,
     /// A second load of paced streams; its metrics have `many_` in front.
-    many: Option<Sizes>,
+    pub many: Option<Sizes>,
+}
+
+impl Loads {
+    /// The paced loads, in words.
+    fn title(&self) -> String {
+        let words = |sizes: &Sizes| format!("{} streams × {} events/s", sizes.streams, sizes.rate);
+        let many = self.many.as_ref().map(words);
+        many.map_or_else(
+            || words(&self.sizes),
+            |many| format!("{}, and many streams: {many}", words(&self.sizes)),
+        )
+    }
 }
 
 /// Measures and prints the table.
@@ -105,22 +120,33 @@ pub async fn compare(args: CompareArgs) -> Result<()> {
     };
     let kinds = Choice::kinds(&args.only);
     let setup = prepare((&args.binaries, &args.peers), &kinds, &loads)?;
-    let mut runs = Vec::new();
+    let names: Vec<_> = kinds.iter().map(|kind| kind.name()).collect();
+    let mut record = Record {
+        environment: Environment::now(versions(&kinds, &setup.0)),
+        sheets: vec![Sheet {
+            title: loads.title(),
+            load: json!(loads),
+            notes: String::new(),
+            runs: Vec::new(),
+        }],
+    };
     for round in 1..=usize::from(args.rounds) {
         for place in 0..kinds.len() {
             let kind = kinds[(place + round - 1) % kinds.len()];
             eprint!("round {round} of {}: {:<10}\r", args.rounds, kind.name());
-            runs.push(measure(round, kind, &setup.0, &loads).await);
+            let run = measure(round, kind, &setup.0, &loads).await;
+            record.sheets[0].runs.push(run);
         }
+        let sheet = &mut record.sheets[0];
+        sheet.notes = smaller_loads(&kinds, &loads.sizes) + &weather(&sheet.runs, &names);
         // Written after each round: what was measured outlives an interruption.
-        write_json(&args.json, &json!({ "loads": loads, "runs": runs }))?;
+        record.write(&args.json)?;
     }
-    let names: Vec<_> = kinds.iter().map(|kind| kind.name()).collect();
-    println!("{}", COMPARE.table(&runs, &names));
-    print!("{}", smaller_loads(&kinds, &loads.sizes));
-    println!("{}", weather(&runs, &names));
+    let sheet = &record.sheets[0];
+    println!("{}", COMPARE.table(&sheet.runs, &names));
+    println!("{}", sheet.notes);
     println!("raw numbers: {}", args.json.display());
-    faults(&runs)
+    faults(&sheet.runs)
 }
 
 /// Runs everything once, tiny.
@@ -147,7 +173,7 @@ pub async fn smoke(args: SmokeArgs) -> Result<()> {
 }
 
 /// Pins this process, starts the backend in it, and finds the gateway.
-fn prepare(
+pub fn prepare(
     (args, peers): (&Binaries, &Peers),
     kinds: &[Kind],
     Loads { sizes, many }: &Loads,
@@ -168,7 +194,7 @@ fn prepare(
             "{wanted} open files are needed, the limit is {files} (ulimit -Hn)"
         )));
     }
-    pin(args.load_core)?;
+    pin(&[args.load_core])?;
     let listener = backend::listen(([127, 0, 0, 1], 0).into())?;
     let address = listener.local_addr().while_doing("listening")?;
     let backend = tokio::spawn(backend::serve(listener, Plan::Hold));
@@ -177,7 +203,8 @@ fn prepare(
         nginx: args.nginx_bin.clone(),
         peers: peers.clone(),
         backend: address,
-        proxy_core: args.proxy_core,
+        proxy_cores: vec![args.proxy_core],
+        workers: 1,
     };
     Ok((setup, backend))
 }
@@ -251,7 +278,8 @@ async fn all_workloads(
     Ok(())
 }
 
-fn add(values: &mut BTreeMap<String, f64>, before: &str, found: Values) {
+/// Adds what was found to the values, each key with `before` in front.
+pub fn add(values: &mut BTreeMap<String, f64>, before: &str, found: Values) {
     let named = found.into_iter();
     values.extend(named.map(|(key, value)| (format!("{before}{key}"), value)));
 }

@@ -6,12 +6,10 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::fs;
-use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use crate::error::{LoadError, Result, While};
+use crate::error::{LoadError, Result};
 
 /// A metric in the table.
 pub struct Metric {
@@ -23,6 +21,8 @@ pub struct Metric {
     over: Option<&'static str>,
     /// What the gateway is held to.
     goals: &'static [Goal],
+    /// Whether it says how much was measured, and not how well: no ratio is taken.
+    is_count: bool,
 }
 
 /// What a metric of the gateway is held to.
@@ -40,6 +40,18 @@ pub const fn metric(key: &'static str, title: &'static str, goals: &'static [Goa
         title,
         over: None,
         goals,
+        is_count: false,
+    }
+}
+
+/// How much was measured.
+pub const fn count(key: &'static str, title: &'static str) -> Metric {
+    Metric {
+        key,
+        title,
+        over: None,
+        goals: &[],
+        is_count: true,
     }
 }
 
@@ -54,6 +66,7 @@ const fn difference(
         title,
         over: Some(over),
         goals,
+        is_count: false,
     }
 }
 
@@ -83,90 +96,82 @@ pub const COMPARE: Layout = Layout {
 const METRICS: &[Metric] = &[
     metric(
         "cpu_per_event_us",
-        "CPU per event, us",
+        "CPU per event, µs",
         &[Goal::Of("relay", 1.10), Goal::Of("nginx", 0.82)],
     ),
-    metric("stream_cpu_s", "CPU of the window, s", &[]),
-    metric("stream_events", "events in the window", &[]),
-    metric("latency_p50_us", "event latency p50, us", &[]),
-    metric("latency_p90_us", "event latency p90, us", &[]),
+    count("stream_cpu_s", "CPU of the window, s"),
+    count("stream_events", "events in the window"),
+    metric("latency_p50_us", "event latency p50, µs", &[]),
+    metric("latency_p90_us", "event latency p90, µs", &[]),
     metric(
         "latency_p99_us",
-        "event latency p99, us",
+        "event latency p99, µs",
         &[Goal::Of("nginx", 1.0)],
     ),
-    metric("latency_p999_us", "event latency p99.9, us", &[]),
-    metric("latency_max_us", "event latency max, us", &[]),
-    metric("sent_gap_p99_us", "gap between events as sent p99, us", &[]),
-    metric("gap_p99_us", "gap between events on arrival p99, us", &[]),
+    metric("latency_p999_us", "event latency p99.9, µs", &[]),
+    metric("latency_max_us", "event latency max, µs", &[]),
+    metric("sent_gap_p99_us", "gap between events as sent p99, µs", &[]),
+    metric("gap_p99_us", "gap between events on arrival p99, µs", &[]),
     metric(
         "unevenness_p50_us",
-        "gap on arrival off that sent p50, us",
+        "gap on arrival off that sent p50, µs",
         &[],
     ),
     metric(
         "unevenness_p99_us",
-        "gap on arrival off that sent p99, us",
+        "gap on arrival off that sent p99, µs",
         &[],
     ),
-    metric("first_event_p50_us", "first event p50, us", &[]),
-    metric("first_event_p99_us", "first event p99, us", &[]),
+    metric("first_event_p50_us", "first event p50, µs", &[]),
+    metric("first_event_p99_us", "first event p99, µs", &[]),
     difference(
         ("first_event_p50_us", "relay"),
-        "first event p50 over the bare relay, us",
+        "first event p50 over the bare relay, µs",
         &[Goal::Most(30.0)],
     ),
     metric(
         "many_cpu_per_event_us",
-        "many streams: CPU per event, us",
+        "many streams: CPU per event, µs",
         &[],
     ),
-    metric(
-        "many_stream_cpu_s",
-        "many streams: CPU of the window, s",
-        &[],
-    ),
-    metric(
-        "many_stream_events",
-        "many streams: events in the window",
-        &[],
-    ),
+    count("many_stream_cpu_s", "many streams: CPU of the window, s"),
+    count("many_stream_events", "many streams: events in the window"),
     metric(
         "many_latency_p50_us",
-        "many streams: event latency p50, us",
+        "many streams: event latency p50, µs",
         &[],
     ),
     metric(
         "many_latency_p90_us",
-        "many streams: event latency p90, us",
+        "many streams: event latency p90, µs",
         &[],
     ),
     metric(
         "many_latency_p99_us",
-        "many streams: event latency p99, us",
+        "many streams: event latency p99, µs",
         &[],
     ),
     metric(
         "many_latency_p999_us",
-        "many streams: event latency p99.9, us",
+        "many streams: event latency p99.9, µs",
         &[],
     ),
     metric(
         "many_latency_max_us",
-        "many streams: event latency max, us",
+        "many streams: event latency max, µs",
         &[],
     ),
     metric(
         "cpu_per_request_us",
-        "CPU per short answer, us",
+        "CPU per short answer, µs",
         &[Goal::Of("nginx", 1.0)],
     ),
-    metric("answer_cpu_s", "short answers: CPU of the window, s", &[]),
-    metric("requests", "short answers in the window", &[]),
+    count("answer_cpu_s", "short answers: CPU of the window, s"),
+    count("requests", "short answers in the window"),
     metric("requests_per_second", "short answers per s", &[]),
-    metric("answer_p50_us", "short answer p50, us", &[]),
-    metric("answer_p99_us", "short answer p99, us", &[]),
-    metric("answer_p999_us", "short answer p99.9, us", &[]),
+    metric("answer_p50_us", "short answer p50, µs", &[]),
+    metric("answer_p99_us", "short answer p99, µs", &[]),
+    metric("answer_p999_us", "short answer p99.9, µs", &[]),
     metric(
         "kb_per_idle_stream",
         "KB per idle stream",
@@ -174,7 +179,7 @@ const METRICS: &[Metric] = &[
     ),
     metric("kb_at_rest", "KB at rest", &[]),
     metric("bulk_mb_per_second", "large answers, MB/s", &[]),
-    metric("cpu_per_mb_us", "CPU per MB, us", &[]),
+    metric("cpu_per_mb_us", "CPU per MB, µs", &[]),
 ];
 
 /// One contender in one round.
@@ -232,7 +237,8 @@ impl Layout {
             let mut row = vec![metric.title.to_owned()];
             let ratios = pairs.iter();
             row.extend(ratios.map(|(over, under)| ratio(runs, over, under, metric.key)));
-            if metric.over.is_none() && row[1..].iter().any(|cell| cell != "-") {
+            if metric.over.is_none() && !metric.is_count && row[1..].iter().any(|cell| cell != "-")
+            {
                 rows.push(row);
             }
         }
@@ -379,7 +385,8 @@ fn number(value: Option<f64>) -> String {
     match value {
         None => "-".into(),
         Some(value) if value >= 1_000.0 => format!("{value:.0}"),
-        Some(value) => format!("{value:.1}"),
+        Some(value) if value >= 10.0 => format!("{value:.1}"),
+        Some(value) => format!("{value:.2}"),
     }
 }
 
@@ -403,14 +410,6 @@ fn aligned(rows: &[Vec<String>]) -> String {
         }
     }
     text
-}
-
-/// Writes the raw numbers, and makes the folder for them.
-pub fn write_json(path: &Path, numbers: &serde_json::Value) -> Result<()> {
-    if let Some(directory) = path.parent() {
-        fs::create_dir_all(directory).while_doing(format!("making {}", directory.display()))?;
-    }
-    fs::write(path, format!("{numbers:#}\n")).while_doing(format!("writing {}", path.display()))
 }
 
 /// An error if any run has a fault.

@@ -4,32 +4,37 @@
 //! measurement, and the order rotates. CPU time is taken from just before the first measured event until
 //! all of them have arrived, and divided by what arrived in between.
 //!
-//! The map: `hub` starts what is measured, `writer` is the floor among them; `crowd` is the subscribers
+//! The map: `hub` starts what is measured, `writer` is the floor among them, `pushpin` has its configuration
+//! and `origin` what it asks; `crowd` is the subscribers
 //! and their `publisher`, `reception` what one of them is sent, and `poll` what they wait on.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use crate::binaries::Binaries;
 use crate::clock::{now_ns, sleep_until_ns};
+use crate::environment::{Environment, version_of};
 use crate::error::{LoadError, Result};
 use crate::process::{Reading, pin, raise_file_limit};
-use crate::report::{Goal, Layout, Metric, Run, faults, median, metric, of, write_json};
+use crate::record::{Record, Sheet};
+use crate::report::{Goal, Layout, Metric, Run, count, faults, median, metric, of};
 use crate::tally::quantile_us;
 
 mod crowd;
 mod hub;
+pub mod origin;
 mod poll;
 mod publisher;
+mod pushpin;
 mod reception;
 pub mod writer;
 
 use crowd::Crowd;
-use hub::{Hub, Place, RunningHub};
+use hub::{Hub, Place, RunningHub, versions};
 pub use reception::{Order, Reception};
 
 /// `fanout`: the gateway, nchan and a bare writer, each with the same subscribers.
@@ -65,7 +70,7 @@ pub struct FanoutArgs {
 }
 
 /// One workload.
-#[derive(Debug, Clone, Copy, Serialize)]
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 struct Size {
     subscribers: u64,
     /// From one event to the next, in milliseconds.
@@ -76,16 +81,11 @@ struct Size {
     measured: u64,
 }
 
-/// A workload and its runs.
-#[derive(Serialize)]
-struct Sheet {
-    size: Size,
-    runs: Vec<Run>,
-}
-
 /// The published workloads: subscribers, and milliseconds from one event to the next.
 const PUBLISHED: [(u64, u64); 2] = [(1_000, 20), (5_000, 200)];
 const WARM_UP_MS: u64 = 1_000;
+/// The one stream.
+const TOPIC: &str = "load";
 /// Who takes part in `smoke`.
 const SMOKE_HUBS: &[Hub] = &[Hub::Writer, Hub::Deltaway];
 const SMOKE: Size = Size {
@@ -121,18 +121,18 @@ const LAYOUT: Layout = Layout {
 
 const fn metrics(cpu: &'static [Goal]) -> [Metric; 16] {
     [
-        metric("cpu_per_delivery_us", "CPU per delivery, us", cpu),
-        metric("cpu_s", "CPU of the window, s", &[]),
-        metric("deliveries", "deliveries in the window", &[]),
-        metric("last_p50_us", "last subscriber p50, us", &[]),
+        metric("cpu_per_delivery_us", "CPU per delivery, µs", cpu),
+        count("cpu_s", "CPU of the window, s"),
+        count("deliveries", "deliveries in the window"),
+        metric("last_p50_us", "last subscriber p50, µs", &[]),
         metric(
             "last_p99_us",
-            "last subscriber p99, us",
+            "last subscriber p99, µs",
             &[Goal::Of("nchan", 1.0)],
         ),
-        metric("last_max_us", "last subscriber max, us", &[]),
-        metric("delivery_p50_us", "every delivery p50, us", &[]),
-        metric("delivery_p99_us", "every delivery p99, us", &[]),
+        metric("last_max_us", "last subscriber max, µs", &[]),
+        metric("delivery_p50_us", "every delivery p50, µs", &[]),
+        metric("delivery_p99_us", "every delivery p99, µs", &[]),
         metric("kb_per_subscriber", "KB per subscriber at rest", &[]),
         metric(
             "kb_per_subscriber_after",
@@ -140,16 +140,12 @@ const fn metrics(cpu: &'static [Goal]) -> [Metric; 16] {
             &[Goal::Most(14.0)],
         ),
         metric("deliveries_per_second", "deliveries per s", &[]),
-        metric(
-            "wrong_deliveries",
-            "lost, repeated, out of order",
-            &[Goal::Most(0.0)],
-        ),
-        metric("connection_errors", "connection errors", &[Goal::Most(0.0)]),
-        metric("processes", "processes", &[]),
+        count("wrong_deliveries", "lost, repeated, out of order"),
+        count("connection_errors", "connection errors"),
+        count("processes", "processes"),
         metric(
             "load_us_per_delivery",
-            "load tool: CPU per delivery, us",
+            "load tool: CPU per delivery, µs",
             &[],
         ),
         metric("load_percent", "load tool: % of its core", &[]),
@@ -185,35 +181,33 @@ pub async fn fanout(args: FanoutArgs) -> Result<()> {
     hubs.dedup();
     let most = sizes.iter().map(|size| size.subscribers).max();
     let place = prepare(&args.binaries, &hubs, most.unwrap_or(0), args.nchan_module)?;
-    let mut sheets: Vec<Sheet> = sizes
-        .into_iter()
-        .map(|size| Sheet {
-            size,
-            runs: Vec::new(),
-        })
-        .collect();
+    let names: Vec<_> = hubs.iter().map(|hub| hub.name()).collect();
+    let mut record = Record {
+        environment: Environment::now(versions(&hubs, &place)),
+        sheets: sizes.iter().map(Size::sheet).collect(),
+    };
     for round in 1..=usize::from(args.rounds) {
-        for sheet in &mut sheets {
+        for (size, sheet) in sizes.iter().zip(&mut record.sheets) {
             for turn in 0..hubs.len() {
                 let hub = hubs[(turn + round - 1) % hubs.len()];
                 eprint!("round {round} of {}: {:<10}\r", args.rounds, hub.name());
-                sheet
-                    .runs
-                    .push(measure(round, hub, &place, sheet.size).await);
+                sheet.runs.push(measure(round, hub, &place, *size).await);
             }
+            sheet.notes = weather(&sheet.runs, &names);
         }
         // Written after each round: what was measured outlives an interruption.
-        write_json(&args.json, &json!({ "workloads": sheets }))?;
+        record.write(&args.json)?;
     }
-    let names: Vec<_> = hubs.iter().map(|hub| hub.name()).collect();
-    for Sheet { size, runs } in &sheets {
-        let (subscribers, every) = (size.subscribers, size.every_ms);
-        println!("{subscribers} subscribers, an event every {every} ms\n");
-        println!("{}", size.layout().table(runs, &names));
-        println!("{}", weather(runs, &names));
+    for sheet in &record.sheets {
+        println!("{}\n", sheet.title);
+        println!("{}", layout(&sheet.load).table(&sheet.runs, &names));
+        println!("{}", sheet.notes);
     }
     println!("raw numbers: {}", args.json.display());
-    sheets.iter().try_for_each(|sheet| faults(&sheet.runs))
+    let sheets = record.sheets.iter();
+    sheets
+        .map(|sheet| &sheet.runs)
+        .try_for_each(|runs| faults(runs))
 }
 
 /// A moment of it; nothing may be lost, no time is judged.
@@ -234,12 +228,16 @@ pub async fn smoke(binaries: &Binaries) -> Result<Vec<Run>> {
 }
 
 impl Size {
-    /// The table with the goals that are set for this size.
-    fn layout(self) -> &'static Layout {
-        match (self.subscribers, self.every_ms) {
-            size if size == PUBLISHED[0] => &FEW_OFTEN,
-            size if size == PUBLISHED[1] => &MANY_SELDOM,
-            _ => &LAYOUT,
+    /// Nothing measured yet.
+    fn sheet(&self) -> Sheet {
+        Sheet {
+            title: format!(
+                "{} subscribers, an event every {} ms",
+                self.subscribers, self.every_ms
+            ),
+            load: json!(self),
+            notes: String::new(),
+            runs: Vec::new(),
         }
     }
 
@@ -254,8 +252,24 @@ impl Size {
     }
 }
 
+/// The table with the goals that are set for a load.
+pub fn layout(load: &serde_json::Value) -> &'static Layout {
+    let size = Size::deserialize(load).map(|size| (size.subscribers, size.every_ms));
+    match size {
+        Ok(size) if size == PUBLISHED[0] => &FEW_OFTEN,
+        Ok(size) if size == PUBLISHED[1] => &MANY_SELDOM,
+        _ => &LAYOUT,
+    }
+}
+
 /// Pins this process and finds the gateway.
 fn prepare(args: &Binaries, hubs: &[Hub], subscribers: u64, nchan: PathBuf) -> Result<Place> {
+    if hubs.contains(&Hub::Pushpin) && version_of("pushpin", ["--version"]).is_none() {
+        return Err(LoadError::Usage(
+            "pushpin is not installed; this installs it: benches/load/install-peers.sh pushpin"
+                .into(),
+        ));
+    }
     let gateway = match hubs.contains(&Hub::Deltaway) {
         true => args.gateway()?,
         false => PathBuf::new(),
@@ -266,12 +280,13 @@ fn prepare(args: &Binaries, hubs: &[Hub], subscribers: u64, nchan: PathBuf) -> R
             "{wanted} open files are needed, the limit is {files} (ulimit -Hn)"
         )));
     }
-    pin(args.load_core)?;
+    pin(&[args.load_core])?;
     Ok(Place {
         gateway,
         nginx: args.nginx_bin.clone(),
         nchan,
         core: args.proxy_core,
+        load_core: args.load_core,
         // nginx closes kept connections, the publisher's too, once few are left.
         connections: wanted + subscribers / 2,
     })
@@ -299,7 +314,7 @@ async fn workload(hub: &RunningHub, size: Size, values: &mut BTreeMap<String, f6
     let meter = hub.meter()?;
     let at_rest = meter.memory()?;
     let planned = size.warm_up + size.measured;
-    let mut crowd = Crowd::new(hub.address(), planned, size.warm_up)?;
+    let mut crowd = Crowd::new(hub.door(TOPIC), planned, size.warm_up)?;
     crowd.gather(hub.address(), size.subscribers, now_ns() + GRACE_NS)?;
     // Comments may come, no events: there is nothing to miss.
     sleep_until_ns(now_ns() + SETTLE_NS).await;
