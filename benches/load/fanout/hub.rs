@@ -5,6 +5,7 @@
 //! its configuration is its default.
 
 use std::fs;
+use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -12,6 +13,7 @@ use std::time::Duration;
 use super::poll::Poll;
 use super::publisher::{Door, Publisher};
 use super::pushpin;
+use super::reception::Reception;
 use crate::clock::now_ns;
 use crate::environment::{package_version, version_of};
 use crate::error::{LoadError, Result, While};
@@ -152,7 +154,7 @@ impl RunningHub {
 
     /// Publishes one event where nobody reads, and sees whether subscribers could come.
     fn probe(&self) -> Result<()> {
-        TcpStream::connect(self.address()).while_doing("connecting")?;
+        self.subscribe()?;
         let mut publisher = Publisher::new(self.door(PROBE))?;
         let mut poll = Poll::new()?;
         poll.add(&publisher.io, 0)?;
@@ -164,6 +166,26 @@ impl RunningHub {
                 return Err(LoadError::Wire("an event was not answered in time".into()));
             }
             publisher.receive()?;
+        }
+        Ok(())
+    }
+
+    /// Subscribes once, and leaves: Pushpin's processes find each other only some time after they began.
+    fn subscribe(&self) -> Result<()> {
+        let mut io = TcpStream::connect(self.address()).while_doing("connecting")?;
+        io.set_read_timeout(Some(ANSWER_LIMIT))
+            .while_doing("SO_RCVTIMEO")?;
+        let address = self.address();
+        io.write_all(format!("GET /topics/{PROBE} HTTP/1.1\r\nHost: {address}\r\nAccept: text/event-stream\r\n\r\n").as_bytes())
+            .while_doing("subscribing")?;
+        let mut reception = Reception::new();
+        let mut piece = [0; 4 * 1024];
+        while !reception.has_begun() {
+            let read = io.read(&mut piece).while_doing("subscribing")?;
+            if read == 0 {
+                return Err(LoadError::Wire("a subscriber's connection closed".into()));
+            }
+            reception.feed(&piece[..read], &mut |_, _| {})?;
         }
         Ok(())
     }

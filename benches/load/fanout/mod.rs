@@ -119,7 +119,7 @@ const LAYOUT: Layout = Layout {
     ],
 };
 
-const fn metrics(cpu: &'static [Goal]) -> [Metric; 16] {
+const fn metrics(cpu: &'static [Goal]) -> [Metric; 17] {
     [
         metric("cpu_per_delivery_us", "CPU per delivery, µs", cpu),
         count("cpu_s", "CPU of the window, s"),
@@ -143,6 +143,7 @@ const fn metrics(cpu: &'static [Goal]) -> [Metric; 16] {
         count("wrong_deliveries", "lost, repeated, out of order"),
         count("connection_errors", "connection errors"),
         count("processes", "processes"),
+        metric("hub_percent", "hub: % of its core", &[]),
         metric(
             "load_us_per_delivery",
             "load tool: CPU per delivery, µs",
@@ -162,6 +163,9 @@ const GRACE_NS: u64 = 20 * SECOND_NS;
 const SPARE_FILES: u64 = 200;
 /// The load tool's share of its core, in percent, above which it is called the limit.
 const BUSY_PERCENT: f64 = 80.0;
+
+/// The share of its core, and of waiting for it, in percent, above which a hub is called overloaded.
+const SATURATED_PERCENT: f64 = 97.0;
 
 /// Others' share of the time in which hub or load tool were ready to run, in percent of all time, above
 /// which latencies are not to be believed.
@@ -374,7 +378,7 @@ const DELIVERY: [(&str, f64); 5] = [
     ("delivery_max_us", 1.0),
 ];
 
-fn costs(from: Reading, to: Reading, deliveries: f64) -> [(&'static str, f64); 8] {
+fn costs(from: Reading, to: Reading, deliveries: f64) -> [(&'static str, f64); 9] {
     let elapsed_ns = (to.at_ns - from.at_ns) as f64;
     let cpu_ns = (to.cpu_ns - from.cpu_ns) as f64;
     let percent = |ns: u64| 100.0 * ns as f64 / elapsed_ns;
@@ -388,6 +392,7 @@ fn costs(from: Reading, to: Reading, deliveries: f64) -> [(&'static str, f64); 8
             "deliveries_per_second",
             deliveries * SECOND_NS as f64 / elapsed_ns,
         ),
+        ("hub_percent", percent(to.cpu_ns - from.cpu_ns)),
         ("load_percent", percent(to.load_cpu_ns - from.load_cpu_ns)),
         ("wait_percent", percent(to.wait_ns - from.wait_ns)),
         (
@@ -443,6 +448,12 @@ fn weather(runs: &[Run], names: &[&str]) -> String {
             let _ = writeln!(
                 text,
                 "WARNING: the load tool takes longer for a delivery than {name} does; the last subscriber's latency is partly its own."
+            );
+        }
+        if worst("hub_percent") + wait > SATURATED_PERCENT {
+            let _ = writeln!(
+                text,
+                "WARNING: {name} did not keep up: events waited in it, and several of them left in one write, which makes each cheaper."
             );
         }
         if wait.max(load_wait) > QUIET_PERCENT {
