@@ -55,7 +55,7 @@ impl Environment {
             }),
             memory_mb: memory.unwrap_or(0),
             kernel: fs::read_to_string("/proc/sys/kernel/osrelease")
-                .map_or_else(|_| UNKNOWN.into(), |text| text.trim().to_owned()),
+                .map_or_else(|_| UNKNOWN.into(), |text| own_part(text.trim()).to_owned()),
             system: known(
                 field("/etc/os-release", "PRETTY_NAME=")
                     .map(|name| name.trim_matches('"').to_owned()),
@@ -81,6 +81,11 @@ fn processor() -> String {
         (Some(family), Some(rate)) => format!("{name} (family {family}, {rate} MHz)"),
         _ => name,
     }
+}
+
+/// A kernel's release without what its builder put behind it.
+fn own_part(release: &str) -> &str {
+    release.split('-').next().unwrap_or(release)
 }
 
 /// What follows a name at the start of a line of a file.

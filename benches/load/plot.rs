@@ -62,11 +62,14 @@ const ROW: f64 = 21.0;
 const AFTER_PANEL: f64 = 10.0;
 const BELOW: f64 = 50.0;
 
+/// From how far apart the ends of a logarithmic axis are, only powers of ten are marked.
+const WIDE: f64 = 300.0;
+
 const STYLE: &str = "text{font-family:system-ui,-apple-system,'Segoe UI',Helvetica,Arial,sans-serif;font-size:12px;fill:#1f2328}\
-.title{font-size:15px;font-weight:600}.panel{font-weight:600}.soft{fill:#59636e}\
+.title{font-size:15px;font-weight:600}.panel{font-weight:600;paint-order:stroke;stroke:#ffffff;stroke-width:5px}.soft{fill:#59636e}\
 .page{fill:#ffffff}.grid{stroke:#d1d9e0}.whisker{stroke:#1f2328;stroke-width:1.3}\
 .bar{fill:#a3adb8}.held{fill:#2f81f7}\
-@media (prefers-color-scheme:dark){text{fill:#f0f6fc}.soft{fill:#9198a1}.page{fill:#0d1117}\
+@media (prefers-color-scheme:dark){text{fill:#f0f6fc}.panel{stroke:#0d1117}.soft{fill:#9198a1}.page{fill:#0d1117}\
 .grid{stroke:#30363d}.whisker{stroke:#f0f6fc}.bar{fill:#656c76}.held{fill:#388bfd}}";
 
 impl Plot {
@@ -195,13 +198,23 @@ impl Axis {
 
     fn log(least: f64, most: f64) -> Self {
         // A bar that is the shortest still has a length.
-        let first = (least * 0.9).log10().floor() as i32;
-        let last = (most.log10().ceil() as i32).max(first + 1);
+        let (low, high) = (least * 0.9, most.log10().ceil() as i32);
+        let powers = (low.log10().floor() as i32)..=high;
+        let steps: Vec<f64> = powers
+            .flat_map(|power| [1.0, 2.0, 5.0].map(|times| times * 10_f64.powi(power)))
+            .collect();
+        let first = steps.iter().rfind(|step| **step <= low);
+        let first = first.copied().unwrap_or(low);
+        let last = steps.iter().find(|step| **step >= most && **step > first);
+        let last = last.copied().unwrap_or(10_f64.powi(high + 1));
+        let is_wide = last > first * WIDE;
+        let is_power = |step: f64| (step.log10() - step.log10().round()).abs() < 1e-6;
+        let inside = |step: &f64| (first..=last).contains(step) && (!is_wide || is_power(*step));
         Self {
             scale: Scale::Log,
-            first: 10_f64.powi(first),
-            last: 10_f64.powi(last),
-            ticks: (first..=last).map(|power| 10_f64.powi(power)).collect(),
+            first,
+            last,
+            ticks: steps.into_iter().filter(inside).collect(),
         }
     }
 
@@ -271,10 +284,13 @@ pub fn check() -> Result<()> {
         }],
     };
     let span = RIGHT - LEFT;
-    // To 200 in steps of 50; from 1 to 1,000.
+    // To 200 in steps of 50; from 2 to 200.
     for (scale, lengths) in [
         (Scale::Linear, [span / 20.0, span / 2.0]),
-        (Scale::Log, [span / 3.0, span * 2.0 / 3.0]),
+        (
+            Scale::Log,
+            [5.0, 50.0_f64].map(|times| span * times.log10() / 2.0),
+        ),
     ] {
         let svg = plot(scale).svg();
         let has = |part: &str| svg.contains(part);

@@ -292,10 +292,11 @@ impl Goal {
                 (format!("≤ {most:.2} of {other}"), found, *most)
             }
         };
+        let told = number(found);
         match found {
             None => format!("{goal}: not measured"),
-            Some(found) if found <= most => format!("{goal}: met ({found:.2})"),
-            Some(found) => format!("{goal}: missed ({found:.2})"),
+            Some(found) if found <= most => format!("{goal}: met ({told})"),
+            Some(_) => format!("{goal}: missed ({told})"),
         }
     }
 }
