@@ -55,6 +55,13 @@ impl Peers {
         let program = self.program(kind)?;
         match kind {
             Kind::Haproxy => version_of(program, ["-v"]),
+            // It would look up prices over the network even to tell its version.
+            Kind::Litellm => {
+                let program = program.display().to_string();
+                let [env, settings @ ..] = LITELLM_ENV;
+                let arguments = settings.into_iter().chain([&*program, "--version"]);
+                version_of(env, arguments)
+            }
             Kind::Portkey => {
                 let package = program.parent()?.parent()?.join("package.json");
                 let version = format!("require({:?}).version", package.display().to_string());

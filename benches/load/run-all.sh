@@ -12,7 +12,7 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
-# Seconds that one round of each takes, with two loads that say little to spare.
+# Seconds that one round of each takes.
 readonly COMPARE=215 FANOUT=115 WORKERS=30
 readonly INSTALL=600 BUILD=400
 
