@@ -217,7 +217,10 @@ impl Layout {
             let mut row = vec![metric.title.to_owned()];
             row.extend(names.iter().map(|name| metric.cell(runs, name)));
             row.extend(has_goals.then(|| metric.verdict(runs, self.held)));
-            rows.push(row);
+            // A difference from somebody who was not measured.
+            if row[1..=names.len()].iter().any(|cell| cell != NOTHING) {
+                rows.push(row);
+            }
         }
         rows
     }
@@ -237,7 +240,9 @@ impl Layout {
             let mut row = vec![metric.title.to_owned()];
             let ratios = pairs.iter();
             row.extend(ratios.map(|(over, under)| ratio(runs, over, under, metric.key)));
-            if metric.over.is_none() && !metric.is_count && row[1..].iter().any(|cell| cell != "-")
+            if metric.over.is_none()
+                && !metric.is_count
+                && row[1..].iter().any(|cell| cell != NOTHING)
             {
                 rows.push(row);
             }
@@ -363,7 +368,7 @@ fn ratio(runs: &[Run], over: &str, under: &str, key: &str) -> String {
         .map(|(over, under)| over / under)
         .collect();
     let Some(middle) = median(ratios.iter().copied()) else {
-        return "-".into();
+        return NOTHING.into();
     };
     let least = ratios.iter().copied().fold(f64::INFINITY, f64::min);
     let most = ratios.iter().copied().fold(0.0, f64::max);
@@ -382,9 +387,13 @@ pub fn median(values: impl Iterator<Item = f64>) -> Option<f64> {
     }
 }
 
+/// What stands where nothing was measured.
+const NOTHING: &str = "-";
+
 fn number(value: Option<f64>) -> String {
     match value {
-        None => "-".into(),
+        None => NOTHING.into(),
+        Some(value) if value.fract() == 0.0 => format!("{value:.0}"),
         Some(value) if value >= 1_000.0 => format!("{value:.0}"),
         Some(value) if value >= 10.0 => format!("{value:.1}"),
         Some(value) => format!("{value:.2}"),
