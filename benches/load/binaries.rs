@@ -39,7 +39,16 @@ impl Binaries {
 fn build_gateway() -> Result<PathBuf> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let build = Command::new(cargo)
+    let mut build = Command::new(cargo);
+    // What cargo tells the programs that it runs is an input of some crates' builds: with it, they and all that
+    // depends on them would be compiled once more.
+    for (name, _) in std::env::vars_os() {
+        let told = name.to_string_lossy();
+        if told.starts_with("CARGO_PKG_") || told.starts_with("CARGO_MANIFEST_") {
+            build.env_remove(&name);
+        }
+    }
+    let build = build
         .args(["build", "--release", "--bin", "deltaway"])
         .current_dir(root)
         .status()

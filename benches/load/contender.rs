@@ -14,6 +14,7 @@ use clap::builder::PossibleValue;
 
 use crate::client::{self, Target};
 use crate::clock::now_ns;
+use crate::environment::version_of;
 use crate::error::{LoadError, Result, While};
 use crate::launch::{Launched, own_program};
 use crate::peers::{Peers, portkey_headers};
@@ -126,8 +127,22 @@ pub struct Setup {
     pub peers: Peers,
     /// The paced backend.
     pub backend: SocketAddr,
-    /// The proxy's core.
-    pub proxy_core: usize,
+    /// The proxy's cores: one, but where `workers` are measured.
+    pub proxy_cores: Vec<usize>,
+    /// The gateway's workers.
+    pub workers: usize,
+}
+
+/// The versions of these contenders, as they tell them themselves.
+pub fn versions(kinds: &[Kind], setup: &Setup) -> Vec<(&'static str, Option<String>)> {
+    let others = kinds.iter().filter(|kind| **kind != Kind::Relay);
+    let version = |kind: &Kind| match kind {
+        Kind::Relay => None,
+        Kind::Nginx => version_of(&setup.nginx, ["-v"]),
+        Kind::Deltaway => version_of(&setup.gateway, ["--version"]),
+        Kind::Haproxy | Kind::Envoy | Kind::Litellm | Kind::Portkey => setup.peers.version(*kind),
+    };
+    others.map(|kind| (kind.name(), version(kind))).collect()
 }
 
 /// A running proxy.
@@ -140,7 +155,7 @@ pub struct Contender {
 impl Contender {
     /// Starts a proxy and waits until it answers.
     pub async fn start(kind: Kind, setup: &Setup) -> Result<Self> {
-        let process = Launched::start(setup.proxy_core, |address, directory| {
+        let process = Launched::start(&setup.proxy_cores, |address, directory| {
             command(kind, setup, address, directory)
         })?;
         let mut contender = Self {
@@ -170,6 +185,14 @@ impl Contender {
     /// The last lines that it logged.
     pub fn log(&self) -> String {
         self.process.log()
+    }
+
+    /// The result of a workload, an error with what the proxy logged.
+    pub fn explain<T>(&self, result: Result<T>) -> Result<T> {
+        result.map_err(|error| {
+            let both = format!("{error}\n{}", self.log());
+            LoadError::Failed(both.trim_end().to_owned())
+        })
     }
 
     async fn answers(&mut self) -> Result<()> {
@@ -232,7 +255,7 @@ fn command(
             ]
         }
         Kind::Deltaway => {
-            write("deltaway.toml", deltaway_toml(address, setup.backend))?;
+            write("deltaway.toml", deltaway_toml(address, setup))?;
             vec![
                 setup.gateway.display().to_string(),
                 "--config".into(),
@@ -284,11 +307,14 @@ http {{
     )
 }
 
-fn deltaway_toml(address: SocketAddr, backend: SocketAddr) -> String {
+fn deltaway_toml(address: SocketAddr, setup: &Setup) -> String {
+    let Setup {
+        backend, workers, ..
+    } = setup;
     format!(
         "[server]
 listen = \"{address}\"
-workers = 1
+workers = {workers}
 
 [log]
 access = false

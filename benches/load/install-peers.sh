@@ -1,32 +1,47 @@
 #!/usr/bin/env bash
-# Installs the proxies and gateways that `cargo bench --bench load -- compare --only ...` can measure
-# beside ours, each in a version that is named here.
+# Installs the proxies, gateways and hubs that `cargo bench --bench load -- compare` and `-- fanout` can measure
+# beside ours (--only), each in a version that is named here.
 #
 #   benches/load/install-peers.sh                  all of them
-#   benches/load/install-peers.sh haproxy envoy    only these; any of: haproxy envoy litellm portkey
+#   benches/load/install-peers.sh haproxy envoy    only these; any of: haproxy envoy litellm portkey nchan pushpin
 #
-# HAProxy comes from Debian and needs root; all else goes below target/peers (needs Python 3.11 with venv,
+# HAProxy, nginx with Nchan, and Pushpin come from Debian, in Debian's version, and need root; all else goes below target/peers (needs Python 3.11 with venv,
 # and Node 20 with npm for portkey).
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
 readonly PEERS=$PWD/target/peers
-readonly ALL=(haproxy envoy litellm portkey)
+readonly ALL=(haproxy envoy litellm portkey nchan pushpin)
 
 fail() {
     printf 'install-peers.sh: %s\n' "$*" >&2
     exit 1
 }
 
-install_haproxy() {
-    if command -v haproxy >/dev/null; then
+# Debian's packages, unless all are there.
+install_debian() {
+    if dpkg-query --show --showformat='${db:Status-Status}\n' "$@" 2>/dev/null |
+        awk '$0 != "installed" { bad = 1 } END { exit bad || NR != '$#' }'; then
         return
     fi
-    [[ $EUID -eq 0 ]] || fail "haproxy is missing and this is not root: apt-get install haproxy"
+    [[ $EUID -eq 0 ]] || fail "missing and not root: apt-get install $*"
     timeout 300 apt-get update -q
     # A package must not start a service of its own while it is installed.
     RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive timeout 600 \
-        apt-get install -q -y --no-install-recommends haproxy
+        apt-get install -q -y --no-install-recommends "$@"
+}
+
+install_haproxy() {
+    command -v haproxy >/dev/null || install_debian haproxy
+}
+
+install_nchan() {
+    install_debian nginx libnginx-mod-nchan
+}
+
+# With what it hands its connections to: condure takes them, zurl asks the origin.
+install_pushpin() {
+    install_debian pushpin condure zurl
 }
 
 # A virtual environment of its own, by name, with these packages.

@@ -1,4 +1,4 @@
-//! Programs under test as processes: each started fresh, on its own core, with a directory of its own.
+//! Programs under test as processes: each started fresh, on its own cores, with a directory of its own.
 //!
 //! Invariant: every process started here is ended by its own id when its [`Launched`] goes, and by the
 //! kernel should this tool die first.
@@ -18,7 +18,7 @@ use crate::process::{Meter, pin};
 /// A running program.
 pub struct Launched {
     child: Child,
-    core: usize,
+    cores: Vec<usize>,
     /// The address it was told to listen on.
     pub address: SocketAddr,
     /// Holds configuration and log; removed with it.
@@ -28,9 +28,9 @@ pub struct Launched {
 const END_LIMIT: Duration = Duration::from_secs(3);
 
 impl Launched {
-    /// Starts on `core` what `command` says for an address and a directory.
+    /// Starts on `cores` what `command` says for an address and a directory.
     pub fn start(
-        core: usize,
+        cores: &[usize],
         command: impl FnOnce(SocketAddr, &Path) -> Result<Vec<String>>,
     ) -> Result<Self> {
         let directory = tempfile::tempdir().while_doing("making a directory")?;
@@ -38,7 +38,9 @@ impl Launched {
         let command = command(address, directory.path())?;
         let log = File::create(directory.path().join("log")).while_doing("making a log")?;
         let child = Command::new(own_program()?)
-            .args(["launch", "--core", &core.to_string(), "--"])
+            .arg("launch")
+            .args(cores.iter().map(|core| format!("--core={core}")))
+            .arg("--")
             .args(&command)
             .stdin(Stdio::null())
             .stdout(log.try_clone().while_doing("sharing a log")?)
@@ -47,7 +49,7 @@ impl Launched {
             .while_doing(format!("starting {}", command.join(" ")))?;
         Ok(Self {
             child,
-            core,
+            cores: cores.to_vec(),
             address,
             directory,
         })
@@ -55,7 +57,7 @@ impl Launched {
 
     /// A meter on its processes: it and the children it has now.
     pub fn meter(&self) -> Result<Meter> {
-        Meter::new(self.child.id(), self.core)
+        Meter::new(self.child.id(), self.cores.clone())
     }
 
     /// Whether it has ended.
@@ -96,9 +98,9 @@ impl Drop for Launched {
 /// `launch`: become another program, pinned, ended by the kernel when the caller dies.
 #[derive(Debug, clap::Args)]
 pub struct LaunchArgs {
-    /// The core to stay on.
-    #[arg(long)]
-    core: usize,
+    /// A core to stay on; may be repeated.
+    #[arg(long, required = true)]
+    core: Vec<usize>,
     /// The program and its arguments.
     #[arg(last = true, required = true)]
     command: Vec<String>,
@@ -106,7 +108,7 @@ pub struct LaunchArgs {
 
 /// Becomes the program; returns only when that failed.
 pub fn launch(args: &LaunchArgs) -> Result<()> {
-    pin(args.core)?;
+    pin(&args.core)?;
     set_parent_process_death_signal(Some(Signal::TERM)).while_doing("asking for a signal")?;
     let [program, arguments @ ..] = args.command.as_slice() else {
         return Err(LoadError::Usage("launch needs a program".into()));

@@ -1,14 +1,15 @@
 //! The load tool: what an event costs on its way through a proxy.
 //!
 //! `cargo bench --bench load -- compare` measures the gateway beside nginx and a bare TCP relay, on one core,
-//! in the same run, and beside other proxies (`--only`) that install-peers.sh installs; `fanout` measures its hub beside nchan and a bare writer; `smoke` is both in a few
-//! seconds for CI; `backend`, `client`, `relay` and `writer` are their parts, usable alone. Invariant: a run in which an event was lost, repeated or reordered, or a
+//! in the same run, and beside other proxies (`--only`) that install-peers.sh installs; `fanout` measures its hub beside nchan and a bare writer; `workers` measures two workers beside one;
+//! `report` writes docs/benchmarks.md from what was measured, and run-all.sh does all of it; `smoke` is all in a few seconds for CI; `backend`, `client`, `relay` and `writer` are their parts, usable alone. Invariant: a run in which an event was lost, repeated or reordered, or a
 //! request failed, exits with an error, whatever its numbers.
 //!
 //! The map: `plan` is what a client orders and `event` what it gets; `wire` is the HTTP of both;
 //! `backend` and `client` are the two ends, `tally` and `process` what is measured on them; `workload` puts
-//! them together, `contender` and `peers` configure a proxy and `launch` starts it, `compare` runs rounds and `report`
-//! prints. `fanout` has its own ends: one thread of subscribers on the kernel's own readiness queue.
+//! them together, `contender` and `peers` configure a proxy and `launch` starts it, `compare` and `workers` run rounds and `report`
+//! makes tables; `record` keeps the raw values and `environment` where they are from; `document` writes docs/benchmarks.md, `plots` and
+//! `plot` what it shows. `fanout` has its own ends: one thread of subscribers on the kernel's own readiness queue.
 
 use std::process::ExitCode;
 
@@ -20,19 +21,25 @@ mod client;
 mod clock;
 mod compare;
 mod contender;
+mod document;
+mod environment;
 mod error;
 mod event;
 mod fanout;
 mod launch;
 mod peers;
 mod plan;
+mod plot;
+mod plots;
 mod process;
+mod record;
 mod relay;
 mod report;
 mod self_check;
 mod standalone;
 mod tally;
 mod wire;
+mod workers;
 mod workload;
 
 /// Measures a proxy for event streams: CPU and memory per stream, latency, nothing lost.
@@ -52,6 +59,10 @@ enum Cmd {
     Compare(compare::CompareArgs),
     /// Measure one stream to many subscribers: the gateway beside nchan and a bare writer (five minutes)
     Fanout(fanout::FanoutArgs),
+    /// Measure the gateway's CPU time with one worker and with two (two minutes)
+    Workers(workers::WorkersArgs),
+    /// Write tables and plots of what was measured into docs/benchmarks.md
+    Report(document::ReportArgs),
     /// Try every workload for a moment: nothing may be lost (a few seconds)
     Smoke(compare::SmokeArgs),
     /// Serve the paced backend alone
@@ -62,6 +73,9 @@ enum Cmd {
     Relay(relay::RelayArgs),
     /// Pass each POST's body on to everyone who sent a GET, as one event
     Writer(fanout::writer::WriterArgs),
+    /// Answer each request of a Pushpin with the order to hold it open
+    #[command(hide = true)]
+    Origin(fanout::origin::OriginArgs),
     /// Become another program, pinned to a core
     #[command(hide = true)]
     Launch(launch::LaunchArgs),
@@ -94,6 +108,8 @@ fn run(command: Cmd) -> error::Result<()> {
             match command {
                 Cmd::Compare(args) => compare::compare(args).await,
                 Cmd::Fanout(args) => fanout::fanout(args).await,
+                Cmd::Workers(args) => workers::workers(args).await,
+                Cmd::Report(args) => document::report(&args),
                 Cmd::Smoke(args) => compare::smoke(args).await,
                 Cmd::Backend(args) => backend::run(args).await,
                 Cmd::Client(args) => standalone::run(args).await,
@@ -104,6 +120,10 @@ fn run(command: Cmd) -> error::Result<()> {
                 Cmd::Writer(args) => {
                     process::raise_file_limit();
                     fanout::writer::run(&args)
+                }
+                Cmd::Origin(args) => {
+                    process::raise_file_limit();
+                    fanout::origin::run(args).await
                 }
                 Cmd::Launch(args) => launch::launch(&args),
             }

@@ -9,10 +9,11 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use crate::contender::Kind;
+use crate::environment::version_of;
 use crate::error::{LoadError, Result, While};
 
 /// Where the peers are installed.
-#[derive(Debug, Clone, clap::Args)]
+#[derive(Debug, Default, Clone, clap::Args)]
 pub struct Peers {
     /// HAProxy's binary.
     #[arg(long, value_name = "PATH", default_value = "haproxy")]
@@ -46,6 +47,27 @@ impl Peers {
                 name = kind.name(),
             ))),
             _ => Ok(()),
+        }
+    }
+
+    /// The version that this peer tells.
+    pub fn version(&self, kind: Kind) -> Option<String> {
+        let program = self.program(kind)?;
+        match kind {
+            Kind::Haproxy => version_of(program, ["-v"]),
+            // It would look up prices over the network even to tell its version.
+            Kind::Litellm => {
+                let program = program.display().to_string();
+                let [env, settings @ ..] = LITELLM_ENV;
+                let arguments = settings.into_iter().chain([&*program, "--version"]);
+                version_of(env, arguments)
+            }
+            Kind::Portkey => {
+                let package = program.parent()?.parent()?.join("package.json");
+                let version = format!("require({:?}).version", package.display().to_string());
+                version_of("node", ["-p", &version])
+            }
+            _ => version_of(program, ["--version"]),
         }
     }
 

@@ -8,7 +8,7 @@ use std::fs;
 use std::path::Path;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use rustix::thread::{CpuSet, sched_setaffinity};
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
 use crate::clock::now_ns;
 use crate::error::{LoadError, Result, While};
@@ -16,11 +16,13 @@ use crate::error::{LoadError, Result, While};
 /// The kernel's unit of time in `/proc/stat`: USER_HZ, which is 100 on every Linux of today.
 const TICK_NS: u64 = 10_000_000;
 
-/// Pins this process (and the children it starts) to one core.
-pub fn pin(core: usize) -> Result<()> {
+/// Pins this process (and the children it starts) to these cores.
+pub fn pin(cores: &[usize]) -> Result<()> {
     let mut set = CpuSet::new();
-    set.set(core);
-    sched_setaffinity(None, &set).while_doing(format!("pinning to core {core}"))
+    for core in cores {
+        set.set(*core);
+    }
+    sched_setaffinity(None, &set).while_doing(format!("pinning to cores {cores:?}"))
 }
 
 /// Raises the limit of open files as far as it goes; returns it.
@@ -41,7 +43,9 @@ pub fn raise_file_limit() -> u64 {
 /// Reads what the processes of one proxy have used.
 pub struct Meter {
     pids: Vec<u32>,
-    proxy_core: usize,
+    proxy_cores: Vec<usize>,
+    /// Whether this process may run on the proxy's cores.
+    is_shared: bool,
 }
 
 /// Counts since some time in the past; subtract two.
@@ -51,7 +55,7 @@ pub struct Reading {
     pub at_ns: u64,
     /// CPU time of the proxy.
     pub cpu_ns: u64,
-    /// Busy time of the proxy's core, whoever used it.
+    /// Busy time of the proxy's cores, whoever used them but this process.
     pub proxy_core_ns: u64,
     /// Time that the proxy was ready to run but had no core.
     pub wait_ns: u64,
@@ -63,7 +67,7 @@ pub struct Reading {
 
 impl Meter {
     /// A meter for a process and the children it has now.
-    pub fn new(pid: u32, proxy_core: usize) -> Result<Self> {
+    pub fn new(pid: u32, proxy_cores: Vec<usize>) -> Result<Self> {
         let mut pids = vec![pid];
         for entry in fs::read_dir("/proc")
             .while_doing("reading /proc")?
@@ -77,7 +81,18 @@ impl Meter {
                 pids.push(child);
             }
         }
-        Ok(Self { pids, proxy_core })
+        let own = sched_getaffinity(None).while_doing("asking for the cores")?;
+        let is_shared = proxy_cores.iter().any(|core| own.is_set(*core));
+        Ok(Self {
+            pids,
+            proxy_cores,
+            is_shared,
+        })
+    }
+
+    /// How many processes it reads.
+    pub fn processes(&self) -> usize {
+        self.pids.len()
     }
 
     /// The counts now.
@@ -85,10 +100,12 @@ impl Meter {
         let stat = fs::read_to_string("/proc/stat").while_doing("reading /proc/stat")?;
         let (cpu_ns, wait_ns) = scheduled_ns(&self.pids)?;
         let (load_cpu_ns, load_wait_ns) = scheduled_ns(&[std::process::id()])?;
+        let busy_ns = self.proxy_cores.iter().map(|core| busy_ns(&stat, *core));
+        let own_ns = if self.is_shared { load_cpu_ns } else { 0 };
         Ok(Reading {
             at_ns: now_ns(),
             cpu_ns,
-            proxy_core_ns: busy_ns(&stat, self.proxy_core),
+            proxy_core_ns: busy_ns.sum::<u64>().saturating_sub(own_ns),
             wait_ns,
             load_cpu_ns,
             load_wait_ns,

@@ -3,9 +3,12 @@
 //! Invariant: `smoke` runs this first, so that "nothing lost" is never said by a blind checker. It
 //! stands here and not in unit tests because a program without a test harness has none.
 
+use crate::document;
+use crate::environment::version_in;
 use crate::error::{LoadError, Result};
 use crate::event::{CLOSING, EventChunk, EventReader};
 use crate::fanout::Reception;
+use crate::plot;
 use crate::tally::{Follower, Tally};
 use crate::wire::{Body, Framing};
 
@@ -33,7 +36,36 @@ pub fn self_check() -> Result<()> {
     }
     let cut = follow(&bytes[..bytes.len() - 5], 100);
     expect(cut.is_err(), "a stream without its last chunk", (0, 0, 0))?;
+    environment_check()?;
+    plot::check()?;
+    document::check()?;
     subscriber_check()
+}
+
+/// Versions are found in what programs say of themselves.
+fn environment_check() -> Result<()> {
+    for (told, wanted) in [
+        ("nginx version: nginx/1.22.1\n", Some("1.22.1")),
+        (
+            "HAProxy version 2.6.12-1+deb12u4 2026/10/17 - https://",
+            Some("2.6.12-1+deb12u4"),
+        ),
+        (
+            "envoy  version: 8a4d/1.40.0/Clean/RELEASE/BoringSSL",
+            Some("1.40.0"),
+        ),
+        ("1:1.3.6+dfsg-2", Some("1.3.6+dfsg-2")),
+        ("LiteLLM: Current Version = 1.106.2", Some("1.106.2")),
+        ("no version at all.", None),
+    ] {
+        let found = version_in(told);
+        if found.as_deref() != wanted {
+            return Err(LoadError::Failed(format!(
+                "in {told:?} the version {found:?} was found"
+            )));
+        }
+    }
+    Ok(())
 }
 
 /// The same for what a subscriber is sent.

@@ -45,6 +45,10 @@ pub struct Counts {
     pub first_event: Histogram<u64>,
     /// From one event to the next of a stream, for events that carry no time of their own.
     pub gaps: Histogram<u64>,
+    /// From the sending of one event of a stream to that of the next.
+    pub sent_gaps: Histogram<u64>,
+    /// How far the gap at the arrival of an event was from the gap at its sending, shorter or longer.
+    pub unevenness: Histogram<u64>,
     /// From a request's sending to the end of its answer.
     pub answer_time: Histogram<u64>,
 }
@@ -65,6 +69,8 @@ impl Tally {
             latency: histogram()?,
             first_event: histogram()?,
             gaps: histogram()?,
+            sent_gaps: histogram()?,
+            unevenness: histogram()?,
             answer_time: histogram()?,
         };
         Ok(Self {
@@ -126,6 +132,8 @@ pub struct Follower<'a> {
     /// The number the next event must have.
     next: u64,
     last: Option<u64>,
+    /// When the last numbered event was sent, and when it came.
+    last_sent: Option<(u64, u64)>,
 }
 
 impl<'a> Follower<'a> {
@@ -137,6 +145,7 @@ impl<'a> Follower<'a> {
             same_clock,
             next: 0,
             last: None,
+            last_sent: None,
         }
     }
 
@@ -159,6 +168,13 @@ impl<'a> Follower<'a> {
             Seen::Numbered { sequence, stamp } => {
                 if counts.measuring && self.same_clock {
                     counts.latency.saturating_record(now.saturating_sub(stamp));
+                }
+                if let Some((sent, came)) = self.last_sent.replace((stamp, now))
+                    && counts.measuring
+                {
+                    let (sent, came) = (stamp.saturating_sub(sent), now - came);
+                    counts.sent_gaps.saturating_record(sent);
+                    counts.unevenness.saturating_record(came.abs_diff(sent));
                 }
                 if sequence < self.next {
                     counts.out_of_turn += 1;

@@ -1,4 +1,4 @@
-//! The four workloads, against any address, metered or not.
+//! The workloads, against any address, metered or not.
 //!
 //! Invariant: CPU time is taken over a window in the middle of steady load, and divided by what the
 //! clients received in that same window; opening and closing are outside of it. A workload fails
@@ -7,6 +7,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use hdrhistogram::Histogram;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
@@ -81,6 +82,14 @@ impl Sizes {
         ..Self::SMOKE
     };
 
+    /// The second published load of paced streams: many that say little. Opened faster, as there are so many.
+    pub const MANY: Self = Self {
+        streams: 2_000,
+        rate: 5,
+        opening_rate: 400,
+        ..Self::FULL
+    };
+
     /// The same with fewer paced streams, for gateways made for models.
     pub fn for_models(&self) -> Self {
         Self {
@@ -125,18 +134,11 @@ pub async fn paced(target: &Arc<Target>, sizes: &Sizes, meter: Option<&Meter>) -
         window(&tally, meter, open, close, |tally| tally.counts().events).await?;
     join(clients).await?;
     tally.check()?;
-    let counts = tally.counts();
-    let mut values = vec![
-        ("latency_p50_us", quantile_us(&counts.latency, 0.5)),
-        ("latency_p99_us", quantile_us(&counts.latency, 0.99)),
-        ("first_event_p50_us", quantile_us(&counts.first_event, 0.5)),
-        ("first_event_p99_us", quantile_us(&counts.first_event, 0.99)),
-        (
-            "events_per_second",
-            events as f64 * SECOND_NS as f64 / (to.at_ns - from.at_ns) as f64,
-        ),
-    ];
+    let mut values = seen(&tally);
+    values.push(("stream_events", events as f64));
+    values.push(("events_per_second", per_second(events, from, to)));
     if meter.is_some() {
+        values.push(("stream_cpu_s", cpu_us(from, to) / 1e6));
         values.push(("cpu_per_event_us", cpu_us(from, to) / events as f64));
         values.extend(cores(
             ["stream_load_percent", "stream_others_percent"],
@@ -145,6 +147,63 @@ pub async fn paced(target: &Arc<Target>, sizes: &Sizes, meter: Option<&Meter>) -
         ));
     }
     Ok(values)
+}
+
+/// Times of events, of first events, and from one event to the next.
+fn seen(tally: &Tally) -> Values {
+    let counts = tally.counts();
+    let mut values = quantiles(
+        [
+            "latency_p50_us",
+            "latency_p90_us",
+            "latency_p99_us",
+            "latency_p999_us",
+            "latency_max_us",
+        ],
+        &counts.latency,
+    );
+    values.extend(quantiles(
+        [
+            "first_event_p50_us",
+            "first_event_p90_us",
+            "first_event_p99_us",
+            "first_event_p999_us",
+            "first_event_max_us",
+        ],
+        &counts.first_event,
+    ));
+    values.extend(quantiles(
+        [
+            "gap_p50_us",
+            "gap_p90_us",
+            "gap_p99_us",
+            "gap_p999_us",
+            "gap_max_us",
+        ],
+        &counts.gaps,
+    ));
+    // How even the backend was, and how far arrivals strayed from that.
+    values.extend(quantiles(
+        [
+            "sent_gap_p50_us",
+            "sent_gap_p90_us",
+            "sent_gap_p99_us",
+            "sent_gap_p999_us",
+            "sent_gap_max_us",
+        ],
+        &counts.sent_gaps,
+    ));
+    values.extend(quantiles(
+        [
+            "unevenness_p50_us",
+            "unevenness_p90_us",
+            "unevenness_p99_us",
+            "unevenness_p999_us",
+            "unevenness_max_us",
+        ],
+        &counts.unevenness,
+    ));
+    values
 }
 
 /// Short answers in a closed loop on kept connections: CPU per request, requests per second.
@@ -159,14 +218,20 @@ pub async fn answers(target: &Arc<Target>, sizes: &Sizes, meter: Option<&Meter>)
         |tally| tally.counts().answers,
     )
     .await?;
-    let elapsed = (to.at_ns - from.at_ns) as f64 / SECOND_NS as f64;
-    let counts = tally.counts();
-    let mut values = vec![
-        ("requests_per_second", done as f64 / elapsed),
-        ("answer_p50_us", quantile_us(&counts.answer_time, 0.5)),
-        ("answer_p99_us", quantile_us(&counts.answer_time, 0.99)),
-    ];
+    let mut values = quantiles(
+        [
+            "answer_p50_us",
+            "answer_p90_us",
+            "answer_p99_us",
+            "answer_p999_us",
+            "answer_max_us",
+        ],
+        &tally.counts().answer_time,
+    );
+    values.push(("requests", done as f64));
+    values.push(("requests_per_second", per_second(done, from, to)));
     if meter.is_some() {
+        values.push(("answer_cpu_s", cpu_us(from, to) / 1e6));
         values.push(("cpu_per_request_us", cpu_us(from, to) / done as f64));
         values.extend(cores(
             ["answer_load_percent", "answer_others_percent"],
@@ -189,9 +254,12 @@ pub async fn bulk(target: &Arc<Target>, sizes: &Sizes, meter: Option<&Meter>) ->
     )
     .await?;
     let megabytes = bytes as f64 / 1e6;
-    let elapsed = (to.at_ns - from.at_ns) as f64 / SECOND_NS as f64;
-    let mut values = vec![("bulk_mb_per_second", megabytes / elapsed)];
+    let mut values = vec![
+        ("bulk_mb", megabytes),
+        ("bulk_mb_per_second", per_second(bytes, from, to) / 1e6),
+    ];
     if meter.is_some() {
+        values.push(("bulk_cpu_s", cpu_us(from, to) / 1e6));
         values.push(("cpu_per_mb_us", cpu_us(from, to) / megabytes));
     }
     Ok(values)
@@ -298,6 +366,17 @@ fn read(meter: Option<&Meter>) -> Result<Reading> {
 
 fn cpu_us(from: Reading, to: Reading) -> f64 {
     (to.cpu_ns - from.cpu_ns) as f64 / 1_000.0
+}
+
+fn per_second(count: u64, from: Reading, to: Reading) -> f64 {
+    count as f64 * SECOND_NS as f64 / (to.at_ns - from.at_ns) as f64
+}
+
+/// The median, 90, 99 and 99.9 percent and the longest, by these five keys.
+fn quantiles(keys: [&'static str; 5], histogram: &Histogram<u64>) -> Values {
+    let wanted = [0.5, 0.9, 0.99, 0.999, 1.0];
+    let values = wanted.map(|quantile| quantile_us(histogram, quantile));
+    keys.into_iter().zip(values).collect()
 }
 
 /// How much of their core backend and clients used, and how much of the proxy's core somebody else

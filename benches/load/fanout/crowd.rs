@@ -12,18 +12,19 @@ use hdrhistogram::Histogram;
 use rustix::thread::{Timespec, nanosleep};
 
 use super::poll::{BATCH, Poll, Ready};
-use super::publisher::Publisher;
+use super::publisher::{Door, Publisher};
 use super::reception::{Order, Reception};
 use crate::clock::now_ns;
 use crate::error::{LoadError, Result, While};
 use crate::tally::histogram;
 
 /// The one stream.
-pub const PATH: &str = "/topics/load";
+const PATH: &str = "/topics/load";
 
 const PUBLISHER: u64 = u64::MAX;
-/// Requests without an answer at once while the crowd gathers.
-const OPENING: usize = 200;
+/// Requests without an answer at once while the crowd gathers. Pushpin's proxy refuses those (502) for which its
+/// queue of a hundred to zurl has no place.
+const OPENING: usize = 50;
 const ERRORS_KEPT: usize = 5;
 /// Between two looks at what has arrived while a burst lasts. A thread that slept again after every
 /// arrival would be woken by nearly every write, at the hub's cost (half as much again, and more where the
@@ -73,10 +74,10 @@ pub struct Sightings {
 }
 
 impl Crowd {
-    /// Nobody yet; `planned` events will be published, those from number `measured_from` on are measured.
-    pub fn new(address: SocketAddr, planned: u64, measured_from: u64) -> Result<Self> {
+    /// Nobody yet; `planned` events will be published at `door`, those from number `measured_from` on are measured.
+    pub fn new(door: Door, planned: u64, measured_from: u64) -> Result<Self> {
         let poll = Poll::new()?;
-        let publisher = Publisher::new(address, PATH)?;
+        let publisher = Publisher::new(door)?;
         poll.add(&publisher.io, PUBLISHER)?;
         let worst = vec![0; usize::try_from(planned).unwrap_or(0)];
         Ok(Self {
@@ -177,7 +178,11 @@ impl Crowd {
                 Some(subscriber) => {
                     subscriber.receive(ready.closing, &mut self.buffer, &mut self.seen);
                 }
-                None => self.publisher.receive()?,
+                None => {
+                    if self.publisher.receive()? {
+                        self.poll.add(&self.publisher.io, PUBLISHER)?;
+                    }
+                }
             }
         }
         if (1..BATCH).contains(&self.ready.len()) {

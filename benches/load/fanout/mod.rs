@@ -4,32 +4,37 @@
 //! measurement, and the order rotates. CPU time is taken from just before the first measured event until
 //! all of them have arrived, and divided by what arrived in between.
 //!
-//! The map: `hub` starts what is measured, `writer` is the floor among them; `crowd` is the subscribers
+//! The map: `hub` starts what is measured, `writer` is the floor among them, `pushpin` has its configuration
+//! and `origin` what it asks; `crowd` is the subscribers
 //! and their `publisher`, `reception` what one of them is sent, and `poll` what they wait on.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use crate::binaries::Binaries;
 use crate::clock::{now_ns, sleep_until_ns};
+use crate::environment::{Environment, version_of};
 use crate::error::{LoadError, Result};
 use crate::process::{Reading, pin, raise_file_limit};
-use crate::report::{Layout, Run, faults, median, metric, of, write_json};
+use crate::record::{Record, Sheet};
+use crate::report::{Goal, Layout, Metric, Run, count, faults, median, metric, of};
 use crate::tally::quantile_us;
 
 mod crowd;
 mod hub;
+pub mod origin;
 mod poll;
 mod publisher;
+mod pushpin;
 mod reception;
 pub mod writer;
 
 use crowd::Crowd;
-use hub::{Hub, Place, RunningHub};
+use hub::{Hub, Place, RunningHub, versions};
 pub use reception::{Order, Reception};
 
 /// `fanout`: the gateway, nchan and a bare writer, each with the same subscribers.
@@ -65,7 +70,7 @@ pub struct FanoutArgs {
 }
 
 /// One workload.
-#[derive(Debug, Clone, Copy, Serialize)]
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 struct Size {
     subscribers: u64,
     /// From one event to the next, in milliseconds.
@@ -76,16 +81,11 @@ struct Size {
     measured: u64,
 }
 
-/// A workload and its runs.
-#[derive(Serialize)]
-struct Sheet {
-    size: Size,
-    runs: Vec<Run>,
-}
-
 /// The published workloads: subscribers, and milliseconds from one event to the next.
 const PUBLISHED: [(u64, u64); 2] = [(1_000, 20), (5_000, 200)];
 const WARM_UP_MS: u64 = 1_000;
+/// The one stream.
+const TOPIC: &str = "load";
 /// Who takes part in `smoke`.
 const SMOKE_HUBS: &[Hub] = &[Hub::Writer, Hub::Deltaway];
 const SMOKE: Size = Size {
@@ -95,39 +95,63 @@ const SMOKE: Size = Size {
     measured: 25,
 };
 
+/// The goals of the first size.
+const FEW_OFTEN: Layout = Layout {
+    metrics: &metrics(&[Goal::Of("writer", 1.2)]),
+    ..LAYOUT
+};
+
+/// The goals of the second.
+const MANY_SELDOM: Layout = Layout {
+    metrics: &metrics(&[Goal::Of("writer", 1.25)]),
+    ..LAYOUT
+};
+
 const LAYOUT: Layout = Layout {
-    metrics: &[
+    metrics: &metrics(&[]),
+    held: "deltaway",
+    ratios: &[
+        ("nchan", "writer"),
+        ("pushpin", "writer"),
+        ("deltaway", "writer"),
+        ("deltaway", "nchan"),
+        ("deltaway", "pushpin"),
+    ],
+};
+
+const fn metrics(cpu: &'static [Goal]) -> [Metric; 17] {
+    [
+        metric("cpu_per_delivery_us", "CPU per delivery, µs", cpu),
+        count("cpu_s", "CPU of the window, s"),
+        count("deliveries", "deliveries in the window"),
+        metric("last_p50_us", "last subscriber p50, µs", &[]),
         metric(
-            "cpu_per_delivery_us",
-            "CPU per delivery, us",
-            "≤ 0.8 of nchan",
+            "last_p99_us",
+            "last subscriber p99, µs",
+            &[Goal::Of("nchan", 1.0)],
         ),
-        metric("last_p50_us", "last subscriber p50, us", ""),
-        metric("last_p99_us", "last subscriber p99, us", "≤ 1 of nchan"),
-        metric("delivery_p50_us", "every delivery p50, us", ""),
-        metric("delivery_p99_us", "every delivery p99, us", ""),
-        metric("kb_per_subscriber", "KB per subscriber at rest", ""),
+        metric("last_max_us", "last subscriber max, µs", &[]),
+        metric("delivery_p50_us", "every delivery p50, µs", &[]),
+        metric("delivery_p99_us", "every delivery p99, µs", &[]),
+        metric("kb_per_subscriber", "KB per subscriber at rest", &[]),
         metric(
             "kb_per_subscriber_after",
             "KB per subscriber at the end",
-            "≤ 20",
+            &[Goal::Most(14.0)],
         ),
-        metric("deliveries_per_second", "deliveries per s", ""),
-        metric("wrong_deliveries", "lost, repeated, out of order", "0"),
-        metric("connection_errors", "connection errors", "0"),
+        metric("deliveries_per_second", "deliveries per s", &[]),
+        count("wrong_deliveries", "lost, repeated, out of order"),
+        count("connection_errors", "connection errors"),
+        count("processes", "processes"),
+        metric("hub_percent", "hub: % of its core", &[]),
         metric(
             "load_us_per_delivery",
-            "load tool: CPU per delivery, us",
-            "",
+            "load tool: CPU per delivery, µs",
+            &[],
         ),
-        metric("load_percent", "load tool: % of its core", ""),
-    ],
-    ratios: &[
-        ("nchan", "writer"),
-        ("deltaway", "writer"),
-        ("deltaway", "nchan"),
-    ],
-};
+        metric("load_percent", "load tool: % of its core", &[]),
+    ]
+}
 
 const SECOND_NS: u64 = 1_000_000_000;
 const MILLISECOND_NS: u64 = 1_000_000;
@@ -139,6 +163,9 @@ const GRACE_NS: u64 = 20 * SECOND_NS;
 const SPARE_FILES: u64 = 200;
 /// The load tool's share of its core, in percent, above which it is called the limit.
 const BUSY_PERCENT: f64 = 80.0;
+
+/// The share of its core, and of waiting for it, in percent, above which a hub is called overloaded.
+const SATURATED_PERCENT: f64 = 97.0;
 
 /// Others' share of the time in which hub or load tool were ready to run, in percent of all time, above
 /// which latencies are not to be believed.
@@ -158,35 +185,33 @@ pub async fn fanout(args: FanoutArgs) -> Result<()> {
     hubs.dedup();
     let most = sizes.iter().map(|size| size.subscribers).max();
     let place = prepare(&args.binaries, &hubs, most.unwrap_or(0), args.nchan_module)?;
-    let mut sheets: Vec<Sheet> = sizes
-        .into_iter()
-        .map(|size| Sheet {
-            size,
-            runs: Vec::new(),
-        })
-        .collect();
+    let names: Vec<_> = hubs.iter().map(|hub| hub.name()).collect();
+    let mut record = Record {
+        environment: Environment::now(versions(&hubs, &place)),
+        sheets: sizes.iter().map(Size::sheet).collect(),
+    };
     for round in 1..=usize::from(args.rounds) {
-        for sheet in &mut sheets {
+        for (size, sheet) in sizes.iter().zip(&mut record.sheets) {
             for turn in 0..hubs.len() {
                 let hub = hubs[(turn + round - 1) % hubs.len()];
                 eprint!("round {round} of {}: {:<10}\r", args.rounds, hub.name());
-                sheet
-                    .runs
-                    .push(measure(round, hub, &place, sheet.size).await);
+                sheet.runs.push(measure(round, hub, &place, *size).await);
             }
+            sheet.notes = weather(&sheet.runs, &names);
         }
         // Written after each round: what was measured outlives an interruption.
-        write_json(&args.json, &json!({ "workloads": sheets }))?;
+        record.write(&args.json)?;
     }
-    let names: Vec<_> = hubs.iter().map(|hub| hub.name()).collect();
-    for Sheet { size, runs } in &sheets {
-        let (subscribers, every) = (size.subscribers, size.every_ms);
-        println!("{subscribers} subscribers, an event every {every} ms\n");
-        println!("{}", LAYOUT.table(runs, &names));
-        println!("{}", weather(runs, &names));
+    for sheet in &record.sheets {
+        println!("{}\n", sheet.title);
+        println!("{}", layout(&sheet.load).table(&sheet.runs, &names));
+        println!("{}", sheet.notes);
     }
     println!("raw numbers: {}", args.json.display());
-    sheets.iter().try_for_each(|sheet| faults(&sheet.runs))
+    let sheets = record.sheets.iter();
+    sheets
+        .map(|sheet| &sheet.runs)
+        .try_for_each(|runs| faults(runs))
 }
 
 /// A moment of it; nothing may be lost, no time is judged.
@@ -207,6 +232,19 @@ pub async fn smoke(binaries: &Binaries) -> Result<Vec<Run>> {
 }
 
 impl Size {
+    /// Nothing measured yet.
+    fn sheet(&self) -> Sheet {
+        Sheet {
+            title: format!(
+                "{} subscribers, an event every {} ms",
+                self.subscribers, self.every_ms
+            ),
+            load: json!(self),
+            notes: String::new(),
+            runs: Vec::new(),
+        }
+    }
+
     fn new(subscribers: u64, every_ms: u64, seconds: f64) -> Self {
         let measured_ms = (seconds.clamp(0.1, 600.0) * 1_000.0) as u64;
         Self {
@@ -218,8 +256,24 @@ impl Size {
     }
 }
 
+/// The table with the goals that are set for a load.
+pub fn layout(load: &serde_json::Value) -> &'static Layout {
+    let size = Size::deserialize(load).map(|size| (size.subscribers, size.every_ms));
+    match size {
+        Ok(size) if size == PUBLISHED[0] => &FEW_OFTEN,
+        Ok(size) if size == PUBLISHED[1] => &MANY_SELDOM,
+        _ => &LAYOUT,
+    }
+}
+
 /// Pins this process and finds the gateway.
 fn prepare(args: &Binaries, hubs: &[Hub], subscribers: u64, nchan: PathBuf) -> Result<Place> {
+    if hubs.contains(&Hub::Pushpin) && version_of("pushpin", ["--version"]).is_none() {
+        return Err(LoadError::Usage(
+            "pushpin is not installed; this installs it: benches/load/install-peers.sh pushpin"
+                .into(),
+        ));
+    }
     let gateway = match hubs.contains(&Hub::Deltaway) {
         true => args.gateway()?,
         false => PathBuf::new(),
@@ -230,12 +284,13 @@ fn prepare(args: &Binaries, hubs: &[Hub], subscribers: u64, nchan: PathBuf) -> R
             "{wanted} open files are needed, the limit is {files} (ulimit -Hn)"
         )));
     }
-    pin(args.load_core)?;
+    pin(&[args.load_core])?;
     Ok(Place {
         gateway,
         nginx: args.nginx_bin.clone(),
         nchan,
         core: args.proxy_core,
+        load_core: args.load_core,
         // nginx closes kept connections, the publisher's too, once few are left.
         connections: wanted + subscribers / 2,
     })
@@ -252,22 +307,18 @@ async fn measure(round: usize, hub: Hub, place: &Place, size: Size) -> Run {
     };
     Run {
         round,
-        contender: hub.name(),
+        contender: hub.name().to_owned(),
         values,
         fault,
     }
 }
 
 /// Gathers the subscribers, publishes, and adds what was measured.
-async fn workload(
-    hub: &RunningHub,
-    size: Size,
-    values: &mut BTreeMap<&'static str, f64>,
-) -> Result<()> {
+async fn workload(hub: &RunningHub, size: Size, values: &mut BTreeMap<String, f64>) -> Result<()> {
     let meter = hub.meter()?;
     let at_rest = meter.memory()?;
     let planned = size.warm_up + size.measured;
-    let mut crowd = Crowd::new(hub.address(), planned, size.warm_up)?;
+    let mut crowd = Crowd::new(hub.door(TOPIC), planned, size.warm_up)?;
     crowd.gather(hub.address(), size.subscribers, now_ns() + GRACE_NS)?;
     // Comments may come, no events: there is nothing to miss.
     sleep_until_ns(now_ns() + SETTLE_NS).await;
@@ -290,31 +341,58 @@ async fn workload(
     let (to, deliveries) = (meter.read()?, crowd.seen.deliveries - before);
     let loaded = meter.memory()?;
 
-    values.extend(costs(from, to, deliveries as f64));
+    for (key, value) in costs(from, to, deliveries as f64) {
+        values.insert(key.into(), value);
+    }
+    let mut note = |key: &str, value| {
+        values.insert(key.to_owned(), value);
+    };
+    note("processes", meter.processes() as f64);
     let per_subscriber =
         |memory: u64| memory.saturating_sub(at_rest) as f64 / 1024.0 / size.subscribers as f64;
-    values.insert("kb_per_subscriber", per_subscriber(gathered));
-    values.insert("kb_per_subscriber_after", per_subscriber(loaded));
+    note("kb_per_subscriber", per_subscriber(gathered));
+    note("kb_per_subscriber_after", per_subscriber(loaded));
     let (last, every) = (crowd.seen.last_arrivals()?, &crowd.seen.latency);
-    values.insert("last_p50_us", quantile_us(&last, 0.5));
-    values.insert("last_p99_us", quantile_us(&last, 0.99));
-    values.insert("delivery_p50_us", quantile_us(every, 0.5));
-    values.insert("delivery_p99_us", quantile_us(every, 0.99));
+    for (histogram, keys) in [(&last, LAST), (every, DELIVERY)] {
+        for (key, quantile) in keys {
+            note(key, quantile_us(histogram, quantile));
+        }
+    }
     verdict(&crowd, values)
 }
 
-fn costs(from: Reading, to: Reading, deliveries: f64) -> [(&'static str, f64); 6] {
+/// The last subscriber of an event: metrics and their quantiles.
+const LAST: [(&str, f64); 5] = [
+    ("last_p50_us", 0.5),
+    ("last_p90_us", 0.9),
+    ("last_p99_us", 0.99),
+    ("last_p999_us", 0.999),
+    ("last_max_us", 1.0),
+];
+/// The same for every subscriber.
+const DELIVERY: [(&str, f64); 5] = [
+    ("delivery_p50_us", 0.5),
+    ("delivery_p90_us", 0.9),
+    ("delivery_p99_us", 0.99),
+    ("delivery_p999_us", 0.999),
+    ("delivery_max_us", 1.0),
+];
+
+fn costs(from: Reading, to: Reading, deliveries: f64) -> [(&'static str, f64); 9] {
     let elapsed_ns = (to.at_ns - from.at_ns) as f64;
     let cpu_ns = (to.cpu_ns - from.cpu_ns) as f64;
     let percent = |ns: u64| 100.0 * ns as f64 / elapsed_ns;
     let load_ns = (to.load_cpu_ns - from.load_cpu_ns) as f64;
     [
+        ("cpu_s", cpu_ns / 1e9),
+        ("deliveries", deliveries),
         ("cpu_per_delivery_us", cpu_ns / 1_000.0 / deliveries),
         ("load_us_per_delivery", load_ns / 1_000.0 / deliveries),
         (
             "deliveries_per_second",
             deliveries * SECOND_NS as f64 / elapsed_ns,
         ),
+        ("hub_percent", percent(to.cpu_ns - from.cpu_ns)),
         ("load_percent", percent(to.load_cpu_ns - from.load_cpu_ns)),
         ("wait_percent", percent(to.wait_ns - from.wait_ns)),
         (
@@ -325,7 +403,7 @@ fn costs(from: Reading, to: Reading, deliveries: f64) -> [(&'static str, f64); 6
 }
 
 /// An error unless every event came to everyone, once, in order.
-fn verdict(crowd: &Crowd, values: &mut BTreeMap<&'static str, f64>) -> Result<()> {
+fn verdict(crowd: &Crowd, values: &mut BTreeMap<String, f64>) -> Result<()> {
     let Order {
         missing,
         out_of_turn,
@@ -333,8 +411,8 @@ fn verdict(crowd: &Crowd, values: &mut BTreeMap<&'static str, f64>) -> Result<()
         ..
     } = crowd.wrong_deliveries();
     let wrong = missing + out_of_turn + foreign;
-    values.insert("wrong_deliveries", wrong as f64);
-    values.insert("connection_errors", crowd.seen.failures as f64);
+    values.insert("wrong_deliveries".into(), wrong as f64);
+    values.insert("connection_errors".into(), crowd.seen.failures as f64);
     if wrong == 0 && crowd.seen.failures == 0 {
         return Ok(());
     }
@@ -370,6 +448,12 @@ fn weather(runs: &[Run], names: &[&str]) -> String {
             let _ = writeln!(
                 text,
                 "WARNING: the load tool takes longer for a delivery than {name} does; the last subscriber's latency is partly its own."
+            );
+        }
+        if worst("hub_percent") + wait > SATURATED_PERCENT {
+            let _ = writeln!(
+                text,
+                "WARNING: {name} did not keep up: events waited in it, and several of them left in one write, which makes each cheaper."
             );
         }
         if wait.max(load_wait) > QUIET_PERCENT {
