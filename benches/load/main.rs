@@ -23,6 +23,7 @@ mod contender;
 mod error;
 mod event;
 mod fanout;
+mod faults;
 mod launch;
 mod peers;
 mod plan;
