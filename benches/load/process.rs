@@ -80,6 +80,14 @@ impl Meter {
         Ok(Self { pids, proxy_core })
     }
 
+    /// A meter for these processes alone, wherever they run.
+    pub fn of(pids: &[u32]) -> Self {
+        Self {
+            pids: pids.to_vec(),
+            proxy_core: 0,
+        }
+    }
+
     /// The counts now.
     pub fn read(&self) -> Result<Reading> {
         let stat = fs::read_to_string("/proc/stat").while_doing("reading /proc/stat")?;
