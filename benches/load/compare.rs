@@ -18,6 +18,7 @@ use crate::plan::Plan;
 use crate::process::{pin, raise_file_limit};
 use crate::report::{COMPARE, Run, faults, weather, write_json};
 use crate::self_check::self_check;
+use crate::standalone;
 use crate::workload::{self, Sizes, Values};
 
 /// `compare`: nginx, a bare relay, the gateway and its peers under the same load.
@@ -116,6 +117,7 @@ pub async fn smoke(args: SmokeArgs) -> Result<()> {
         );
     }
     runs.extend(fanout::smoke(&args.binaries).await?);
+    runs.extend(standalone::smoke(&args.binaries).await?);
     faults(&runs)
 }
 

@@ -11,6 +11,7 @@ use crate::error::{LoadError, Result};
 use crate::event::{CLOSING, EventChunk, EventReader, Seen};
 use crate::fanout::Reception;
 use crate::faults::{Fault, Faults, parse_duration};
+use crate::standalone;
 use crate::tally::{Follower, Tally};
 use crate::wire::{Body, Framing};
 
@@ -40,7 +41,8 @@ pub fn self_check() -> Result<()> {
     expect(cut.is_err(), "a stream without its last chunk", (0, 0, 0))?;
     subscriber_check()?;
     reader_check()?;
-    fault_check()
+    fault_check()?;
+    standalone::self_check()
 }
 
 /// Numbered events of any size, with and without ids, read in pieces of any size.
@@ -140,7 +142,7 @@ fn fault_check() -> Result<()> {
 }
 
 /// An error unless `check` holds for what `given` gives.
-fn holds<S: Strategy>(
+pub fn holds<S: Strategy>(
     what: &str,
     given: &S,
     check: impl Fn(S::Value) -> std::result::Result<(), TestCaseError>,

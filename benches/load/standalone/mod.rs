@@ -26,6 +26,8 @@ mod follower;
 mod kept;
 mod outcome;
 mod publisher;
+mod self_check;
+mod smoke;
 mod streams;
 mod subscriber;
 mod window;
@@ -35,6 +37,10 @@ use address::Address;
 use kept::Cuts;
 use outcome::Outcome;
 use subscriber::Transport;
+use window::Window;
+
+pub use self_check::self_check;
+pub use smoke::smoke;
 
 /// `client`: load a server that runs already.
 ///
@@ -180,32 +186,36 @@ fn parse_number(
 /// Runs the workload and prints what was seen.
 pub async fn run(args: ClientArgs) -> Result<()> {
     raise_file_limit();
-    let address = Arc::new(Address::of(&args.url, &args.headers)?);
     if let Workload::Answers | Workload::Idle | Workload::Bulk = args.workload {
-        return of_all_commands(&args, &address).await;
+        return of_all_commands(&args).await;
     }
-    let meter = Meter::of(&args.pid);
-    let (places, published) = match (args.workload, &args.publish_url) {
-        (Workload::Publish | Workload::ResumeFeed, Some(_)) => (args.count, args.publications()),
-        _ => (args.count, 0),
-    };
-    let account = Arc::new(Account::new(places, published)?);
-    let window = match args.workload {
-        Workload::Feed | Workload::Websocket | Workload::Publish | Workload::ResumeFeed => {
-            audience::run(&args, address, &account, &meter).await
-        }
-        _ => streams::run(&args, address, &account, &meter).await,
-    };
+    let (account, window) = measure(&args).await?;
     let outcome = Outcome {
         args: &args,
         account: &account,
-        window: window.map_err(|error| explained(error, &account))?,
+        window,
     };
     print!("{}", outcome.text()?);
     if let Some(path) = &args.json {
         outcome.write(path)?;
     }
     account.check(args.expect_faults)
+}
+
+/// Runs a workload of streams or subscribers.
+async fn measure(args: &ClientArgs) -> Result<(Arc<Account>, Window)> {
+    let address = Arc::new(Address::of(&args.url, &args.headers)?);
+    let meter = Meter::of(&args.pid);
+    let published = args.publish_url.as_ref().map_or(0, |_| args.publications());
+    let account = Arc::new(Account::new(args.count, published)?);
+    let window = match args.workload {
+        Workload::Feed | Workload::Websocket | Workload::Publish | Workload::ResumeFeed => {
+            audience::run(args, address, &account, &meter).await
+        }
+        _ => streams::run(args, address, &account, &meter).await,
+    };
+    let window = window.map_err(|error| explained(error, &account))?;
+    Ok((account, window))
 }
 
 /// The error, and what its clients met before it.
@@ -217,8 +227,8 @@ fn explained(error: LoadError, account: &Account) -> LoadError {
 }
 
 /// The workloads that other commands have too.
-async fn of_all_commands(args: &ClientArgs, address: &Address) -> Result<()> {
-    let target = Arc::new(address.target()?);
+async fn of_all_commands(args: &ClientArgs) -> Result<()> {
+    let target = Arc::new(Address::of(&args.url, &args.headers)?.target()?);
     let sizes = Sizes {
         opening_rate: args.opening_rate,
         connections: args.count,
