@@ -1,14 +1,17 @@
 //! The load tool: what an event costs on its way through a proxy.
 //!
 //! `cargo bench --bench load -- compare` measures the gateway beside nginx and a bare TCP relay, on one core,
-//! in the same run, and beside other proxies (`--only`) that install-peers.sh installs; `fanout` measures its hub beside nchan and a bare writer; `smoke` is both in a few
-//! seconds for CI; `backend`, `client`, `relay` and `writer` are their parts, usable alone. Invariant: a run in which an event was lost, repeated or reordered, or a
-//! request failed, exits with an error, whatever its numbers.
+//! in the same run, and beside other proxies (`--only`) that install-peers.sh installs; `fanout` measures its hub
+//! beside nchan and a bare writer; `client` loads any server as any kind of its clients would; `smoke` is all of
+//! these in a few seconds for CI; `backend`, `relay` and `writer` are their parts, usable alone. Invariant: a run in
+//! which an event was lost, repeated or reordered, or a request failed (unless faults were expected), exits with
+//! an error, whatever its numbers.
 //!
 //! The map: `plan` is what a client orders and `event` what it gets; `wire` is the HTTP of both;
-//! `backend` and `client` are the two ends, `tally` and `process` what is measured on them; `workload` puts
-//! them together, `contender` and `peers` configure a proxy and `launch` starts it, `compare` runs rounds and `report`
-//! prints. `fanout` has its own ends: one thread of subscribers on the kernel's own readiness queue.
+//! `backend` (with its `faults`) and `client` are the two ends, `tally` and `process` what is measured on them;
+//! `workload` puts them together, `contender` and `peers` configure a proxy and `launch` starts it, `compare` runs
+//! rounds and `report` prints. `fanout` has its own ends: one thread of subscribers on the kernel's own readiness
+//! queue; so has `standalone`, which is the command `client`.
 
 use std::process::ExitCode;
 
@@ -57,7 +60,7 @@ enum Cmd {
     Smoke(compare::SmokeArgs),
     /// Serve the paced backend alone
     Backend(backend::BackendArgs),
-    /// Load a server that runs already
+    /// Load a server that runs already, as any kind of its clients would
     Client(standalone::ClientArgs),
     /// Copy bytes between clients and one address
     Relay(relay::RelayArgs),

@@ -42,6 +42,8 @@ pub fn raise_file_limit() -> u64 {
 pub struct Meter {
     pids: Vec<u32>,
     proxy_core: usize,
+    /// Threads may end within the window: whole processes are read, coarser, instead of their threads.
+    may_end_threads: bool,
 }
 
 /// Counts since some time in the past; subtract two.
@@ -77,21 +79,30 @@ impl Meter {
                 pids.push(child);
             }
         }
-        Ok(Self { pids, proxy_core })
+        Ok(Self {
+            pids,
+            proxy_core,
+            may_end_threads: false,
+        })
     }
 
-    /// A meter for these processes alone, wherever they run.
+    /// A meter for these processes alone, whatever they are; its CPU time is exact to 10 ms each, and the
+    /// time that they waited for a core is not known.
     pub fn of(pids: &[u32]) -> Self {
         Self {
             pids: pids.to_vec(),
             proxy_core: 0,
+            may_end_threads: true,
         }
     }
 
     /// The counts now.
     pub fn read(&self) -> Result<Reading> {
         let stat = fs::read_to_string("/proc/stat").while_doing("reading /proc/stat")?;
-        let (cpu_ns, wait_ns) = scheduled_ns(&self.pids)?;
+        let (cpu_ns, wait_ns) = match self.may_end_threads {
+            true => (used_ns(&self.pids)?, 0),
+            false => scheduled_ns(&self.pids)?,
+        };
         let (load_cpu_ns, load_wait_ns) = scheduled_ns(&[std::process::id()])?;
         Ok(Reading {
             at_ns: now_ns(),
@@ -136,6 +147,22 @@ fn scheduled_ns(pids: &[u32]) -> Result<(u64, u64)> {
         }
     }
     Ok((ran, waited))
+}
+
+/// CPU time of whole processes, user and system, their ended threads' too.
+fn used_ns(pids: &[u32]) -> Result<u64> {
+    let mut ticks = 0;
+    for pid in pids {
+        let path = format!("/proc/{pid}/stat");
+        let stat = fs::read_to_string(&path).while_doing(format!("reading {path}"))?;
+        // After the name in parentheses, utime and stime are the twelfth and thirteenth field.
+        let fields = stat.rsplit_once(')').map_or("", |(_, fields)| fields);
+        let times = fields.split_whitespace().skip(11).take(2);
+        ticks += times
+            .filter_map(|time| time.parse::<u64>().ok())
+            .sum::<u64>();
+    }
+    Ok(ticks * TICK_NS)
 }
 
 fn parent(process: &Path) -> Option<u32> {

@@ -30,12 +30,14 @@ pub enum Ended {
     Refused(u16),
     /// An error was told in the stream.
     Told,
-    /// The connection broke, or ended before the end was told.
+    /// The connection broke within the answer.
     Cut(String),
     /// It looked whole and was not.
     Disguised(String),
-    /// There was no connection.
+    /// There was no connection, or it broke before an answer came.
     Unreached(String),
+    /// The server does not do what this kind of client needs.
+    Unfit(String),
 }
 
 /// The counts themselves; times in nanoseconds.
@@ -66,8 +68,10 @@ pub struct Counts {
     pub cut: u64,
     /// Cuts that look whole.
     pub disguised: u64,
-    /// Connections that could not be opened.
+    /// Requests without a connection, or without an answer.
     pub unreached: u64,
+    /// Why the server cannot be loaded so, if it cannot.
+    pub unfit: Option<String>,
     /// Connections that clients cut themselves, to come back.
     pub own_cuts: u64,
     /// The first few reasons.
@@ -113,6 +117,7 @@ impl Account {
             cut: 0,
             disguised: 0,
             unreached: 0,
+            unfit: None,
             own_cuts: 0,
             errors: Vec::new(),
             latency: histogram()?,
@@ -165,6 +170,10 @@ impl Account {
                 counts.unreached += 1;
                 why
             }
+            Ended::Unfit(why) => {
+                counts.unfit = Some(why);
+                return;
+            }
         };
         if counts.errors.len() < ERRORS_KEPT && !counts.errors.contains(&why) {
             counts.errors.push(why);
@@ -175,6 +184,9 @@ impl Account {
     /// an honest server, else anything but whole streams.
     pub fn check(&self, expect_faults: bool) -> Result<()> {
         let counts = self.counts();
+        if let Some(why) = &counts.unfit {
+            return Err(LoadError::Failed(why.clone()));
+        }
         let impossible = counts.lost + counts.repeated + counts.out_of_order + counts.disguised;
         let failed = counts.failed();
         if impossible == 0 && (expect_faults || failed == 0) {
@@ -198,6 +210,12 @@ impl Counts {
     /// Streams that ended otherwise than whole, those apart that looked so.
     pub fn failed(&self) -> u64 {
         self.refused.values().sum::<u64>() + self.told + self.cut + self.unreached
+    }
+
+    /// Streams that were begun and have not ended.
+    pub fn open(&self) -> u64 {
+        let broken = self.told + self.cut + self.disguised;
+        self.begun.saturating_sub(self.whole + broken)
     }
 
     /// Streams that ended.

@@ -68,9 +68,8 @@ pub async fn follow(ask: &Ask, mut cuts: Cuts, account: &Arc<Account>) -> Ended 
             account.counts().begun += 1;
             follower.same_clock = head.boot.as_ref() == Some(&ask.address.boot);
             let Some(kept_at) = head.kept_at else {
-                return Ended::Disguised(
-                    "no Link with rel=\"self\": the answer is not kept".into(),
-                );
+                let why = "an answer came without Link: <…>; rel=\"self\": it is not kept (Deltaway keeps those of routes with resume)";
+                return Ended::Unfit(why.into());
             };
             place = Some(kept_at);
         }

@@ -83,6 +83,7 @@ pub struct ClientArgs {
     events: u64,
     /// The time that the backend waits before the first event.
     #[arg(long, value_name = "TIME", value_parser = parse_duration, default_value = "0s")]
+    #[serde(serialize_with = "as_seconds")]
     first_token: Duration,
     /// Length of each event that the backend or the publisher sends, in bytes, no less than what its numbers take.
     #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u64).range(..=1 << 20))]
@@ -167,6 +168,13 @@ impl ClientArgs {
     }
 }
 
+fn as_seconds<S: serde::Serializer>(
+    time: &Duration,
+    serializer: S,
+) -> std::result::Result<S::Ok, S::Error> {
+    serializer.serialize_f64(time.as_secs_f64())
+}
+
 fn parse_seconds(text: &str) -> std::result::Result<f64, String> {
     parse_number(text, 0.1..=86_400.0)
 }
@@ -240,11 +248,13 @@ async fn of_all_commands(args: &ClientArgs) -> Result<()> {
     };
     let meter = Meter::of(&args.pid);
     let meter = (!args.pid.is_empty()).then_some(&meter);
-    let values = match args.workload {
+    let mut values = match args.workload {
         Workload::Idle => workload::idle(&target, &sizes, meter).await?,
         Workload::Bulk => workload::bulk(&target, &sizes, meter).await?,
         _ => workload::answers(&target, &sizes, meter).await?,
     };
+    // Shares of cores mean something only where this tool has chosen the cores.
+    values.retain(|(metric, _)| !metric.ends_with("_percent"));
     for (metric, value) in &values {
         println!("{metric:<26}{value:>14.1}");
     }

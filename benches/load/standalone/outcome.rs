@@ -99,6 +99,7 @@ impl Outcome<'_> {
                 "cut": counts.cut,
                 "disguised": counts.disguised,
                 "unreached": counts.unreached,
+                "open_at_the_end": counts.open(),
                 "own_cuts": counts.own_cuts,
             },
             "errors": counts.errors,
@@ -233,8 +234,12 @@ fn endings(counts: &Counts) -> String {
     }
     let _ = writeln!(
         text,
-        ", {} told of an error, {} cut, {} cut that look whole, {} without a connection",
-        counts.told, counts.cut, counts.disguised, counts.unreached
+        ", {} told of an error, {} cut, {} cut that look whole, {} without an answer, {} open at the end",
+        counts.told,
+        counts.cut,
+        counts.disguised,
+        counts.unreached,
+        counts.open()
     );
     if counts.own_cuts > 0 {
         let _ = writeln!(

@@ -250,7 +250,7 @@ pub async fn exchange(
     };
     match answer.await {
         Ok(head) => Ok((wire, head)),
-        Err(error) => Err(Ended::Cut(error.to_string())),
+        Err(error) => Err(unreached(error)),
     }
 }
 

@@ -291,8 +291,8 @@ impl Subscriber {
                 return Over::Broken(Ended::Refused(head.status));
             }
             let Ok(polled) = serde_json::from_slice::<Polled<'_>>(&json) else {
-                let why = "an answer that is no list of events with a cursor";
-                return Over::Broken(Ended::Disguised(why.into()));
+                let why = "a long poll's answer is no JSON with events and a cursor";
+                return Over::Broken(Ended::Unfit(why.into()));
             };
             self.follower.arrives();
             for event in &polled.events {
@@ -323,7 +323,7 @@ impl Subscriber {
             Err(WebSocketError::Http(answer)) => {
                 return Over::Broken(Ended::Refused(answer.status().as_u16()));
             }
-            Err(error) => return Over::Broken(Ended::Cut(error.to_string())),
+            Err(error) => return unreached(error.to_string()),
         };
         self.begins(account);
         let mut left = budget;
