@@ -21,10 +21,6 @@ use crate::process::raise_file_limit;
 use crate::wire::{BOOT_HEADER, Body, Head, Wire};
 
 /// `backend`: serve the paced backend alone.
-///
-/// A POST gets what its body orders (as this tool's `client` does), else a stream of --events after
-/// --first-token if it says `"stream": true`, else a short answer. A GET with `Accept: text/event-stream` gets the one
-/// feed: endless numbered events with ids, the same for everybody, from `Last-Event-ID` on if there is one.
 #[derive(Debug, clap::Args)]
 pub struct BackendArgs {
     /// Address to listen on.

@@ -58,9 +58,22 @@ enum Cmd {
     Fanout(fanout::FanoutArgs),
     /// Try every workload for a moment: nothing may be lost (a few seconds)
     Smoke(compare::SmokeArgs),
-    /// Serve the paced backend alone
+    /// Serve the paced backend alone, which may fail as often as it is told
+    ///
+    /// A POST gets what its body orders (as `client` does it). One that orders nothing gets a stream of --events after
+    /// --first-token if it says `"stream": true`, else a short answer. A GET with `Accept: text/event-stream` gets the
+    /// feed: endless numbered events with ids, the same for everybody, from `Last-Event-ID` on if there is one.
     Backend(backend::BackendArgs),
     /// Load a server that runs already, as any kind of its clients would
+    ///
+    /// Works with any server of event streams. The events that this tool itself sends (its `backend`, its publisher)
+    /// bear a number and the time they were due: they are checked, and their latency is told, which includes what was
+    /// held back on the way (open loop, no coordinated omission). Of other events the first and the gaps are timed.
+    /// The run fails if an event was lost, repeated or out of order, or if a stream failed (see --expect-faults).
+    ///
+    /// "Gap here against gap at sending" is how far the time between two events differs from the time between their
+    /// stamps; "sent apart, came together" is the share of neighbours that were sent a millisecond or more apart and came in
+    /// one read.
     Client(standalone::ClientArgs),
     /// Copy bytes between clients and one address
     Relay(relay::RelayArgs),

@@ -70,11 +70,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
         self.head(parse_request).await
     }
 
-    /// The answer's head.
+    /// The answer's head, after those that only announce it (RFC 9110 §15.2).
     pub async fn answer(&mut self) -> Result<Head> {
-        match self.head(parse_answer).await? {
-            Some(head) => Ok(head),
-            None => Err(LoadError::Wire("closed before an answer came".into())),
+        loop {
+            match self.head(parse_answer).await? {
+                Some(head) if (100..200).contains(&head.status) => {}
+                Some(head) => return Ok(head),
+                None => return Err(LoadError::Wire("closed before an answer came".into())),
+            }
         }
     }
 
@@ -276,6 +279,9 @@ pub fn parse_answer(bytes: &[u8]) -> Parsed {
     };
     let mut head = read_headers(answer.headers, answer.version);
     head.status = answer.code.unwrap_or(0);
+    if matches!(head.status, 100..200 | 204 | 304) {
+        head.framing = Framing::Length(0);
+    }
     Ok(Some((head, length)))
 }
 

@@ -63,8 +63,8 @@ impl Address {
         })
     }
 
-    /// A whole POST with this body.
-    pub fn post(&self, kind: &str, body: &str) -> Vec<u8> {
+    /// A whole POST with further header lines and this body.
+    pub fn post(&self, further: &str, body: &str) -> Vec<u8> {
         let Self {
             authority,
             path,
@@ -72,7 +72,7 @@ impl Address {
             ..
         } = self;
         format!(
-            "POST {path} HTTP/1.1\r\nHost: {authority}\r\nContent-Type: {kind}\r\n\
+            "POST {path} HTTP/1.1\r\nHost: {authority}\r\n{further}\
              Content-Length: {}\r\n{headers}\r\n{body}",
             body.len()
         )

@@ -43,11 +43,6 @@ pub use self_check::self_check;
 pub use smoke::smoke;
 
 /// `client`: load a server that runs already.
-///
-/// Works with any server of event streams. Events that this tool itself sends (its `backend`, its publisher) bear a number and
-/// the time they were due: they are checked (lost, repeated, out of order) and their latency is told,
-/// which includes what a proxy held back (open loop, no coordinated omission). Of other events gaps and first
-/// events are timed. Anything lost is a failure of the run.
 #[derive(Debug, Clone, clap::Args, Serialize)]
 pub struct ClientArgs {
     /// Where to send requests, http:// or https://.

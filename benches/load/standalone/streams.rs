@@ -61,7 +61,7 @@ impl<'a> Asking<'a> {
 
     /// The request of stream `number`, due at `due`, for so many events where it orders any.
     fn ask(&self, number: u64, due: u64, events: u64) -> Ask {
-        const JSON: &str = "application/json";
+        const JSON: &str = "Content-Type: application/json\r\n";
         if let Some(body) = &self.body {
             return Ask {
                 request: self.address.post(JSON, body),
