@@ -70,6 +70,8 @@ pub struct Counts {
     pub disguised: u64,
     /// Requests without a connection, or without an answer.
     pub unreached: u64,
+    /// Streams that should have ended and had not.
+    pub endless: u64,
     /// Why the server cannot be loaded so, if it cannot.
     pub unfit: Option<String>,
     /// Connections that clients cut themselves, to come back.
@@ -117,6 +119,7 @@ impl Account {
             cut: 0,
             disguised: 0,
             unreached: 0,
+            endless: 0,
             unfit: None,
             own_cuts: 0,
             errors: Vec::new(),
@@ -188,7 +191,7 @@ impl Account {
             return Err(LoadError::Failed(why.clone()));
         }
         let impossible = counts.lost + counts.repeated + counts.out_of_order + counts.disguised;
-        let failed = counts.failed();
+        let failed = counts.failed() + counts.endless;
         if impossible == 0 && (expect_faults || failed == 0) {
             return match counts.begun + counts.refused.values().sum::<u64>() {
                 0 => Err(LoadError::Failed("nothing was answered at all".into())),
@@ -196,7 +199,7 @@ impl Account {
             };
         }
         Err(LoadError::Failed(format!(
-            "{} events lost, {} repeated, {} out of order; {failed} streams failed, {} cuts looked whole: {}",
+            "{} events lost, {} repeated, {} out of order; {failed} streams failed or did not end, {} cuts looked whole: {}",
             counts.lost,
             counts.repeated,
             counts.out_of_order,

@@ -38,7 +38,10 @@ pub struct Outcome<'a> {
     pub window: Window,
 }
 
+/// Key, title, and what was recorded.
 type Distribution<'a> = (&'static str, &'static str, &'a Histogram<u64>);
+/// Key, title, and the number.
+type Figure = (&'static str, &'static str, f64);
 
 impl Outcome<'_> {
     /// The text.
@@ -58,8 +61,8 @@ impl Outcome<'_> {
             text.push('\n');
         }
         text.push('\n');
-        for (name, value) in self.values(&counts) {
-            let _ = writeln!(text, "{name:<36}{value:>12.1}");
+        for (_, title, value) in self.values(&counts) {
+            let _ = writeln!(text, "{title:<36}{value:>12.1}");
         }
         text.push('\n');
         text.push_str(&endings(&counts));
@@ -80,7 +83,7 @@ impl Outcome<'_> {
         let values: serde_json::Map<_, _> = self
             .values(&counts)
             .into_iter()
-            .map(|(name, value)| (name.replace(' ', "_"), json!(value)))
+            .map(|(key, _, value)| (key.to_owned(), json!(value)))
             .collect();
         let all = json!({
             "arguments": self.args,
@@ -99,6 +102,7 @@ impl Outcome<'_> {
                 "cut": counts.cut,
                 "disguised": counts.disguised,
                 "unreached": counts.unreached,
+                "endless": counts.endless,
                 "open_at_the_end": counts.open(),
                 "own_cuts": counts.own_cuts,
             },
@@ -109,40 +113,51 @@ impl Outcome<'_> {
         write_json(path, &all)
     }
 
-    fn values(&self, counts: &Counts) -> Vec<(&'static str, f64)> {
+    fn values(&self, counts: &Counts) -> Vec<Figure> {
         let window = &self.window;
+        let (events, streams) = (window.events() as f64, window.streams() as f64);
         let mut values = vec![
+            ("seconds", "seconds measured", window.seconds()),
             (
+                "events_per_second",
                 "events per second",
-                window.events() as f64 / window.seconds(),
+                events / window.seconds(),
             ),
-            ("seconds measured", window.seconds()),
         ];
-        if window.streams() > 0 {
-            let rate = window.streams() as f64 / window.seconds();
-            values.push(("streams per second", rate));
+        if streams > 0.0 {
+            values.push((
+                "streams_per_second",
+                "streams ended per second",
+                streams / window.seconds(),
+            ));
         }
         if counts.sent_apart > 0 {
             let share = counts.came_together as f64 / counts.sent_apart as f64;
-            values.push(("sent apart, came together, percent", share * 100.0));
+            values.push((
+                "came_together_percent",
+                "sent apart, came together, percent",
+                share * 100.0,
+            ));
         }
         if !self.args.pid.is_empty() {
-            if window.events() > 0 {
-                let each = window.cpu_us() / window.events() as f64;
-                values.push(("cpu per event, us", each));
+            if events > 0.0 {
+                let each = window.cpu_us() / events;
+                values.push(("cpu_per_event_us", "CPU per event, us", each));
             }
-            if window.streams() > 0 {
-                let each = window.cpu_us() / window.streams() as f64;
-                values.push(("cpu per stream, us", each));
+            if streams > 0.0 {
+                let each = window.cpu_us() / streams;
+                values.push(("cpu_per_stream_us", "CPU per stream, us", each));
             }
-            values.push(("memory at rest, KB", window.rest_kb()));
-            values.extend(
-                window
-                    .kb_per_stream()
-                    .map(|kb| ("memory per stream, KB", kb)),
-            );
+            values.push(("kb_at_rest", "memory at rest, KB", window.rest_kb()));
+            let each = window.kb_per_stream();
+            values.extend(each.map(|kb| ("kb_per_stream", "memory per stream, KB", kb)));
         }
-        values.push(("this tool's core used, percent", window.own_percent()));
+        let own = window.own_percent();
+        values.push((
+            "own_core_percent",
+            "this tool's share of a core, percent",
+            own,
+        ));
         values
     }
 
@@ -241,6 +256,13 @@ fn endings(counts: &Counts) -> String {
         counts.unreached,
         counts.open()
     );
+    if counts.endless > 0 {
+        let _ = writeln!(
+            text,
+            "streams that should have ended and had not: {}",
+            counts.endless
+        );
+    }
     if counts.own_cuts > 0 {
         let _ = writeln!(
             text,

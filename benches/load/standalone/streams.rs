@@ -132,7 +132,7 @@ async fn standing(asking: &Asking<'_>, account: &Arc<Account>, meter: &Meter) ->
     window.open(meter, account, args.count)?;
     sleep_until_ns(close).await;
     window.close(meter, account)?;
-    join(clients).await?;
+    join(clients, account).await;
     Ok(window)
 }
 
@@ -162,7 +162,7 @@ async fn open_loop(asking: &Asking<'_>, account: &Arc<Account>, meter: &Meter) -
     }
     sleep_until_ns(close).await;
     window.close(meter, account)?;
-    join(clients).await?;
+    join(clients, account).await;
     Ok(window)
 }
 
@@ -198,7 +198,7 @@ async fn closed_loop(asking: &Asking<'_>, account: &Arc<Account>, meter: &Meter)
     window.open(meter, account, 0)?;
     sleep_until_ns(close).await;
     window.close(meter, account)?;
-    join(clients).await?;
+    join(clients, account).await;
     Ok(window)
 }
 
@@ -217,7 +217,11 @@ async fn once_each(asking: &Asking<'_>, account: &Arc<Account>, meter: &Meter) -
     let all = async { while clients.join_next().await.is_some() {} };
     let limit = std::time::Duration::from_nanos(args.window_ns());
     if tokio::time::timeout(limit, all).await.is_err() {
-        eprintln!("some streams had not ended after {} s", args.seconds);
+        eprintln!(
+            "{} streams had not ended after {} s",
+            clients.len(),
+            args.seconds
+        );
     }
     window.close(meter, account)?;
     Ok(window)
