@@ -117,8 +117,8 @@ pub async fn smoke(args: SmokeArgs) -> Result<()> {
         );
     }
     runs.extend(fanout::smoke(&args.binaries).await?);
-    runs.extend(standalone::smoke(&args.binaries).await?);
-    faults(&runs)
+    faults(&runs)?;
+    standalone::smoke(&args.binaries).await
 }
 
 /// Pins this process, starts the backend in it, and finds the gateway.

@@ -3,7 +3,6 @@
 //! Invariant: no time is judged. A kind that saw no event of ours, or whose clients were to cut and did
 //! not, has proved nothing and is a fault.
 
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
@@ -21,7 +20,6 @@ use crate::faults::Faults;
 use crate::launch::Launched;
 use crate::plan::Plan;
 use crate::process::pin;
-use crate::report::Run;
 
 /// A kind's name, its paths at the gateway (`publish` after a blank), and its arguments.
 const KINDS: &[(&str, &str, &str)] = &[
@@ -87,8 +85,8 @@ struct Line {
     args: ClientArgs,
 }
 
-/// A moment of every kind.
-pub async fn smoke(binaries: &Binaries) -> Result<Vec<Run>> {
+/// A moment of every kind; an error if one of them met a fault.
+pub async fn smoke(binaries: &Binaries) -> Result<()> {
     let gateway = binaries.gateway()?;
     pin(binaries.load_core)?;
     let sound = backend(Faults::default())?;
@@ -106,20 +104,22 @@ pub async fn smoke(binaries: &Binaries) -> Result<Vec<Run>> {
     })?;
     wait_for(&mut process).await?;
     let address = process.address;
-    let runs = KINDS.iter().map(|kind| one(kind, address));
-    let runs = join_all(runs).await;
-    for run in &runs {
-        let fault = run.fault.as_deref();
-        let (name, told) = (
-            run.contender,
-            fault.unwrap_or("nothing lost, nothing failed"),
-        );
-        println!("deltaway ({name}): {told}");
+    let runs = KINDS.iter().map(|kind| attempt(kind, address));
+    let mut faults = Vec::new();
+    for ((name, ..), result) in KINDS.iter().zip(join_all(runs).await) {
+        match result {
+            Ok(()) => println!("deltaway ({name}): nothing lost, nothing failed"),
+            Err(error) => {
+                println!("deltaway ({name}): {error}");
+                faults.push(format!("deltaway ({name}): {error}"));
+            }
+        }
     }
-    if runs.iter().any(|run| run.fault.is_some()) {
-        eprintln!("{}", process.log());
+    if faults.is_empty() {
+        return Ok(());
     }
-    Ok(runs)
+    faults.push(process.log());
+    Err(LoadError::Failed(faults.join("\n")))
 }
 
 /// Starts a backend in this process.
@@ -198,24 +198,7 @@ async fn wait_for(process: &mut Launched) -> Result<()> {
     Ok(())
 }
 
-async fn one(kind: &(&'static str, &str, &str), address: SocketAddr) -> Run {
-    let (name, paths, further) = *kind;
-    let mut values = BTreeMap::new();
-    let fault = attempt(paths, further, address, &mut values).await.err();
-    Run {
-        round: 1,
-        contender: name,
-        values,
-        fault: fault.map(|error| error.to_string()),
-    }
-}
-
-async fn attempt(
-    paths: &str,
-    further: &str,
-    address: SocketAddr,
-    values: &mut BTreeMap<&'static str, f64>,
-) -> Result<()> {
+async fn attempt((_, paths, further): &(&str, &str, &str), address: SocketAddr) -> Result<()> {
     let mut words: Vec<String> = vec!["client".into()];
     for (name, path) in ["--url", "--publish-url"].into_iter().zip(paths.split(' ')) {
         words.extend([name.to_owned(), format!("http://{address}{path}")]);
@@ -223,11 +206,7 @@ async fn attempt(
     words.extend(ALL.split(' ').map(str::to_owned));
     words.extend(further.split(' ').map(str::to_owned));
     let line = Line::try_parse_from(words).map_err(|error| LoadError::Usage(error.to_string()))?;
-    let (account, window) = measure(&line.args).await?;
-    values.insert(
-        "events_per_second",
-        window.events() as f64 / window.seconds(),
-    );
+    let (account, _) = measure(&line.args).await?;
     proved(&line.args, &account)
 }
 

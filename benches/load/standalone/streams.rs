@@ -129,7 +129,8 @@ async fn standing(asking: &Asking<'_>, account: &Arc<Account>, meter: &Meter) ->
     }
     until_all_have_begun(account, args.count, open).await;
     sleep_until_ns(open).await;
-    window.open(meter, account, args.count)?;
+    let begun = account.counts().begun;
+    window.open(meter, account, begun)?;
     sleep_until_ns(close).await;
     window.close(meter, account)?;
     join(clients, account).await;

@@ -95,9 +95,12 @@ impl Window {
         self.after.events - self.before.events
     }
 
-    /// Streams that ended in it.
+    /// Streams that ended in it; none where the streams were to stand, and only the first ends fell into it.
     pub fn streams(&self) -> u64 {
-        self.after.ended - self.before.ended
+        match self.standing {
+            Some(_) => 0,
+            None => self.after.ended - self.before.ended,
+        }
     }
 
     /// CPU time of the processes that were named, in microseconds.
