@@ -70,6 +70,8 @@ pub struct Counts {
     pub disguised: u64,
     /// Requests without a connection, or without an answer.
     pub unreached: u64,
+    /// Answers without numbers that were read once more, and compared.
+    pub compared: u64,
     /// Streams that should have ended and had not.
     pub endless: u64,
     /// Why the server cannot be loaded so, if it cannot.
@@ -119,6 +121,7 @@ impl Account {
             cut: 0,
             disguised: 0,
             unreached: 0,
+            compared: 0,
             endless: 0,
             unfit: None,
             own_cuts: 0,

@@ -103,6 +103,7 @@ impl Outcome<'_> {
                 "disguised": counts.disguised,
                 "unreached": counts.unreached,
                 "endless": counts.endless,
+                "compared": counts.compared,
                 "open_at_the_end": counts.open(),
                 "own_cuts": counts.own_cuts,
             },
@@ -163,7 +164,12 @@ impl Outcome<'_> {
 
     fn notes(&self, counts: &Counts) -> Vec<String> {
         let mut notes = Vec::new();
-        if counts.numbered == 0 {
+        if counts.compared > 0 {
+            notes.push(format!(
+                "{} answers were read once more without cuts and compared with what had come.",
+                counts.compared
+            ));
+        } else if counts.numbered == 0 {
             notes.push(
                 "No event bears a number of this tool's: none was checked, none has a latency."
                     .into(),

@@ -10,6 +10,7 @@ use proptest::{prop_assert, prop_assert_eq, prop_oneof};
 
 use super::account::{Account, Ended};
 use super::follower::{Follower, Order, Turn};
+use super::kept::{Differences, differences};
 use super::streams::verdict;
 use super::subscriber::object;
 use crate::error::{LoadError, Result};
@@ -20,7 +21,28 @@ use crate::self_check::holds;
 pub fn self_check() -> Result<()> {
     order_check()?;
     object_check()?;
+    difference_check()?;
     verdict_check()
+}
+
+/// Answers that were read in pieces against the whole ones.
+fn difference_check() -> Result<()> {
+    let cases: [(&[u64], Differences); 5] = [
+        (&[1, 2, 2, 3], (0, 0, 0)),
+        (&[1, 2, 3], (1, 0, 0)),
+        (&[1, 2, 2, 2, 3], (0, 1, 0)),
+        (&[2, 1, 2, 3], (0, 0, 1)),
+        (&[1, 2, 2, 4], (1, 1, 0)),
+    ];
+    for (pieces, wanted) in cases {
+        let found = differences(pieces, &[1, 2, 2, 3]);
+        if found != wanted {
+            return Err(LoadError::Failed(format!(
+                "the comparison of answers itself is wrong on {pieces:?}: {found:?}"
+            )));
+        }
+    }
+    Ok(())
 }
 
 /// Numbers in any order against a plain set of those that came.
