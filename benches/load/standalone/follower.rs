@@ -141,9 +141,10 @@ impl Follower {
         self.read += 1;
     }
 
-    /// The connection is another one since `since`.
+    /// The connection is another one since `since`. How long it takes to the next event is told of the measured
+    /// window only: before it there may be nothing to come.
     pub fn comes_back(&mut self, since: u64) {
-        self.back_since = Some(since);
+        self.back_since = self.account.counts().measuring.then_some(since);
         self.last_numbered = None;
         self.last = None;
         self.due = None;
