@@ -20,6 +20,7 @@ use crate::process::{pin, raise_file_limit};
 use crate::record::{Record, Sheet};
 use crate::report::{COMPARE, Run, faults, weather};
 use crate::self_check::self_check;
+use crate::standalone;
 use crate::workload::{self, Sizes, Values};
 
 /// `compare`: nginx, a bare relay, the gateway and its peers under the same load.
@@ -169,7 +170,8 @@ pub async fn smoke(args: SmokeArgs) -> Result<()> {
         );
     }
     runs.extend(fanout::smoke(&args.binaries).await?);
-    faults(&runs)
+    faults(&runs)?;
+    standalone::smoke(&args.binaries).await
 }
 
 /// Pins this process, starts the backend in it, and finds the gateway.

@@ -11,14 +11,18 @@ const BEFORE: &[u8] = b"data: {\"id\":\"chatcmpl-load\",\"object\":\"chat.comple
 const AFTER: &[u8] = b"\"},\"finish_reason\":null}]}\n\n";
 const MARK: &[u8] = b"#load ";
 const DIGITS: usize = 20;
+const ID: &[u8] = b"id: 00000000000000000000\n";
 /// The last event and the marker of OpenAI's chat completions.
 pub const CLOSING: &[u8] = b"data: {\"id\":\"chatcmpl-load\",\"object\":\"chat.completion.chunk\",\
 \"created\":1760000000,\"model\":\"load\",\"choices\":[{\"index\":0,\"delta\":{},\
 \"finish_reason\":\"stop\"}]}\n\ndata: [DONE]\n\n";
 
-/// One event as an HTTP chunk (RFC 9112 §7.1), patched for each sending; 200 bytes and framing.
+/// One event as an HTTP chunk (RFC 9112 §7.1), patched for each sending; 200 bytes and framing if nobody
+/// asks for more.
 pub struct EventChunk {
     bytes: Vec<u8>,
+    /// Of an event that has one.
+    id_at: Option<usize>,
     sequence_at: usize,
     stamp_at: usize,
 }
@@ -26,8 +30,17 @@ pub struct EventChunk {
 impl EventChunk {
     /// A chunk whose numbers are still zero.
     pub fn new() -> Self {
-        let length = BEFORE.len() + MARK.len() + DIGITS + 1 + DIGITS + AFTER.len();
+        Self::sized(0, false)
+    }
+
+    /// The same, at least `event_bytes` long without its framing, with the number as its id or without.
+    pub fn sized(event_bytes: usize, has_id: bool) -> Self {
+        let id: &[u8] = if has_id { ID } else { b"" };
+        let least = id.len() + BEFORE.len() + MARK.len() + DIGITS + 1 + DIGITS + AFTER.len();
+        let length = least.max(event_bytes);
         let mut bytes = format!("{length:x}\r\n").into_bytes();
+        let id_at = has_id.then_some(bytes.len() + b"id: ".len());
+        bytes.extend_from_slice(id);
         bytes.extend_from_slice(BEFORE);
         bytes.extend_from_slice(MARK);
         let sequence_at = bytes.len();
@@ -35,10 +48,12 @@ impl EventChunk {
         bytes.push(b' ');
         let stamp_at = bytes.len();
         bytes.extend_from_slice(&[b'0'; DIGITS]);
+        bytes.extend(std::iter::repeat_n(b'.', length - least));
         bytes.extend_from_slice(AFTER);
         bytes.extend_from_slice(b"\r\n");
         Self {
             bytes,
+            id_at,
             sequence_at,
             stamp_at,
         }
@@ -46,6 +61,9 @@ impl EventChunk {
 
     /// The chunk for event number `sequence`, sent at `stamp` nanoseconds.
     pub fn numbered(&mut self, sequence: u64, stamp: u64) -> &[u8] {
+        if let Some(at) = self.id_at {
+            write_digits(&mut self.bytes[at..at + DIGITS], sequence);
+        }
         write_digits(
             &mut self.bytes[self.sequence_at..self.sequence_at + DIGITS],
             sequence,
@@ -84,26 +102,29 @@ pub enum Seen {
     },
     /// `data: [DONE]`.
     Done,
+    /// An error told in the stream.
+    Error,
+    /// An event named `gap`: the server says that events are missing.
+    Gap,
     /// Any other event that has data.
     Foreign,
 }
 
-/// Cuts a stream of bytes into events, however it was split on the way.
+/// Cuts bytes into lines, however they were split on the way.
 #[derive(Default)]
-pub struct EventReader {
+pub struct Lines {
     partial: Vec<u8>,
-    current: Option<Seen>,
 }
 
-impl EventReader {
-    /// Takes the next bytes and calls `found` for each event that they end.
-    pub fn feed(&mut self, mut bytes: &[u8], found: &mut impl FnMut(Seen)) {
+impl Lines {
+    /// Takes the next bytes and calls `found` for each line that they end, without its end.
+    pub fn feed(&mut self, mut bytes: &[u8], found: &mut impl FnMut(&[u8])) {
         while let Some(end) = memchr(b'\n', bytes) {
             if self.partial.is_empty() {
-                line(&mut self.current, &bytes[..end], found);
+                found(without_return(&bytes[..end]));
             } else {
                 self.partial.extend_from_slice(&bytes[..end]);
-                line(&mut self.current, &self.partial, found);
+                found(without_return(&self.partial));
                 self.partial.clear();
             }
             bytes = &bytes[end + 1..];
@@ -112,23 +133,83 @@ impl EventReader {
     }
 }
 
-fn line(current: &mut Option<Seen>, line: &[u8], found: &mut impl FnMut(Seen)) {
-    let line = line.strip_suffix(b"\r").unwrap_or(line);
-    if line.is_empty() {
-        if let Some(seen) = current.take() {
-            found(seen);
-        }
-    } else if let Some(data) = line.strip_prefix(b"data:") {
-        *current = Some(classify(data));
+fn without_return(line: &[u8]) -> &[u8] {
+    line.strip_suffix(b"\r").unwrap_or(line)
+}
+
+/// Cuts an event stream into events, however it was split on the way.
+#[derive(Default)]
+pub struct EventReader {
+    lines: Lines,
+    event: Event,
+}
+
+/// The event whose lines are coming.
+#[derive(Default)]
+struct Event {
+    data: Option<Seen>,
+    name: Option<Seen>,
+    /// The last id; it counts once its block has ended.
+    id: Vec<u8>,
+    id_at_end: Vec<u8>,
+}
+
+impl EventReader {
+    /// Takes the next bytes and calls `found` for each event that they end.
+    pub fn feed(&mut self, bytes: &[u8], found: &mut impl FnMut(Seen)) {
+        let Self { lines, event } = self;
+        lines.feed(bytes, &mut |line| event.line(line, found));
+    }
+
+    /// The id to come back with: that of the last whole block (WHATWG HTML §9.2.6); empty before one.
+    pub fn last_id(&self) -> &[u8] {
+        &self.event.id_at_end
     }
 }
 
-fn classify(data: &[u8]) -> Seen {
+impl Event {
+    fn line(&mut self, line: &[u8], found: &mut impl FnMut(Seen)) {
+        if line.is_empty() {
+            let name = self.name.take();
+            if self.id != self.id_at_end {
+                self.id_at_end.clone_from(&self.id);
+            }
+            if let Some(data) = self.data.take() {
+                found(name.unwrap_or(data));
+            }
+        } else if let Some(data) = line.strip_prefix(b"data:") {
+            if !matches!(self.data, Some(Seen::Numbered { .. })) {
+                self.data = Some(classify(data));
+            }
+        } else if let Some(id) = line.strip_prefix(b"id:") {
+            self.id.clear();
+            self.id
+                .extend_from_slice(id.strip_prefix(b" ").unwrap_or(id));
+        } else if let Some(name) = line.strip_prefix(b"event:") {
+            self.name = named(name);
+        }
+    }
+}
+
+/// What an event is by its name alone, if that says it.
+pub fn named(name: &[u8]) -> Option<Seen> {
+    match name.trim_ascii() {
+        b"error" => Some(Seen::Error),
+        b"gap" => Some(Seen::Gap),
+        _ => None,
+    }
+}
+
+/// What an event with this data is; JSON text around the data, escaped, makes no difference.
+pub fn classify(data: &[u8]) -> Seen {
     if data.trim_ascii() == b"[DONE]" {
         return Seen::Done;
     }
     let Some(at) = memmem::find(data, MARK) else {
-        return Seen::Foreign;
+        return match is_error(data.trim_ascii()) {
+            true => Seen::Error,
+            false => Seen::Foreign,
+        };
     };
     let numbers = &data[at + MARK.len()..];
     let sequence = numbers.get(..DIGITS).and_then(read_digits);
@@ -139,6 +220,11 @@ fn classify(data: &[u8]) -> Seen {
         (Some(sequence), Some(stamp)) => Seen::Numbered { sequence, stamp },
         _ => Seen::Foreign,
     }
+}
+
+/// How the APIs of models tell of an error in a stream.
+fn is_error(data: &[u8]) -> bool {
+    data.starts_with(b"{\"error\"") || data.starts_with(b"{\"type\":\"error\"")
 }
 
 fn write_digits(place: &mut [u8], mut number: u64) {

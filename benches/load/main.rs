@@ -1,15 +1,19 @@
 //! The load tool: what an event costs on its way through a proxy.
 //!
 //! `cargo bench --bench load -- compare` measures the gateway beside nginx and a bare TCP relay, on one core,
-//! in the same run, and beside other proxies (`--only`) that install-peers.sh installs; `fanout` measures its hub beside nchan and a bare writer; `workers` measures two workers beside one;
-//! `report` writes docs/benchmarks.md from what was measured, and run-all.sh does all of it; `smoke` is all in a few seconds for CI; `backend`, `client`, `relay` and `writer` are their parts, usable alone. Invariant: a run in which an event was lost, repeated or reordered, or a
-//! request failed, exits with an error, whatever its numbers.
+//! in the same run, and beside other proxies (`--only`) that install-peers.sh installs; `fanout` measures its hub
+//! beside nchan, pushpin and a bare writer; `workers` measures two workers beside one; `report` writes docs/benchmarks.md
+//! from what was measured, and run-all.sh does all of it. `client` loads any server as any kind of its clients would.
+//! `smoke` is all of these in a few seconds for CI; `backend`, `relay` and `writer` are their parts, usable alone.
+//! Invariant: a run in which an event was lost, repeated or reordered, or a request failed (unless faults were expected),
+//! exits with an error, whatever its numbers.
 //!
 //! The map: `plan` is what a client orders and `event` what it gets; `wire` is the HTTP of both;
-//! `backend` and `client` are the two ends, `tally` and `process` what is measured on them; `workload` puts
-//! them together, `contender` and `peers` configure a proxy and `launch` starts it, `compare` and `workers` run rounds and `report`
-//! makes tables; `record` keeps the raw values and `environment` where they are from; `document` writes docs/benchmarks.md, `plots` and
-//! `plot` what it shows. `fanout` has its own ends: one thread of subscribers on the kernel's own readiness queue.
+//! `backend` (with its `faults`) and `client` are the two ends, `tally` and `process` what is measured on them;
+//! `workload` puts them together, `contender` and `peers` configure a proxy and `launch` starts it, `compare` and
+//! `workers` run rounds and `report` makes tables; `record` keeps the raw values and `environment` where they are from;
+//! `document` writes docs/benchmarks.md, `plots` and `plot` what it shows. `fanout` has its own ends: one thread of
+//! subscribers on the kernel's own readiness queue; so has `standalone`, which is the command `client`.
 
 use std::process::ExitCode;
 
@@ -26,6 +30,7 @@ mod environment;
 mod error;
 mod event;
 mod fanout;
+mod faults;
 mod launch;
 mod peers;
 mod plan;
@@ -65,9 +70,22 @@ enum Cmd {
     Report(document::ReportArgs),
     /// Try every workload for a moment: nothing may be lost (a few seconds)
     Smoke(compare::SmokeArgs),
-    /// Serve the paced backend alone
+    /// Serve the paced backend alone, which may fail as often as it is told
+    ///
+    /// A POST gets what its body orders (as `client` does it). One that orders nothing gets a stream of --events after
+    /// --first-token if it says `"stream": true`, else a short answer. A GET with `Accept: text/event-stream` gets the
+    /// feed: endless numbered events with ids, the same for everybody, from `Last-Event-ID` on if there is one.
     Backend(backend::BackendArgs),
-    /// Load a server that runs already
+    /// Load a server that runs already, as any kind of its clients would
+    ///
+    /// Works with any server of event streams. The events that this tool itself sends (its `backend`, its publisher)
+    /// bear a number and the time they were due: they are checked, and their latency is told, which includes what was
+    /// held back on the way (open loop, no coordinated omission). Of other events the first and the gaps are timed.
+    /// The run fails if an event was lost, repeated or out of order, or if a stream failed (see --expect-faults).
+    ///
+    /// "Gap here against gap at sending" is how far the time between two events differs from the time between their
+    /// stamps; "sent apart, came together" is the share of neighbours that were sent a millisecond or more apart and came in
+    /// one read.
     Client(standalone::ClientArgs),
     /// Copy bytes between clients and one address
     Relay(relay::RelayArgs),

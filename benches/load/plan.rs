@@ -20,6 +20,19 @@ pub enum Plan {
         /// From the first event to the second, in microseconds (spreads streams in time).
         phase_us: u64,
     },
+    /// An event stream like a model's answer: silence, then an event for each token.
+    Generated {
+        /// Events in all, without the closing `[DONE]`.
+        events: u64,
+        /// From the request to the first event, in microseconds.
+        first_us: u64,
+        /// From the first event to the second, in microseconds (spreads streams in time).
+        phase_us: u64,
+        /// From one event to the next, in microseconds.
+        gap_us: u64,
+        /// Length of an event in bytes (no less than what its numbers take).
+        event_bytes: usize,
+    },
     /// One event, then silence until the client leaves.
     Hold,
     /// A small JSON answer with Content-Length.
@@ -54,10 +67,9 @@ struct Message {
 impl Plan {
     /// The request body that orders this plan.
     pub fn body(&self) -> String {
-        let stream = matches!(self, Self::Paced { .. } | Self::Hold);
         json!({
             "model": "load",
-            "stream": stream,
+            "stream": self.is_stream(),
             "messages": [{ "role": "user", "content": "Say something at the pace that is asked for." }],
             "load": self,
         })
@@ -66,14 +78,20 @@ impl Plan {
 
     /// The request body that orders this plan in its message, and has no field of our own.
     pub fn body_for_models(&self) -> String {
-        let stream = matches!(self, Self::Paced { .. } | Self::Hold);
         let content = json!(self).to_string();
         json!({
             "model": "load",
-            "stream": stream,
+            "stream": self.is_stream(),
             "messages": [{ "role": "user", "content": content }],
         })
         .to_string()
+    }
+
+    fn is_stream(&self) -> bool {
+        matches!(
+            self,
+            Self::Paced { .. } | Self::Generated { .. } | Self::Hold
+        )
     }
 
     /// The plan in a request body; one that names none gets `default` for streams, else an answer.

@@ -46,6 +46,8 @@ pub struct Meter {
     proxy_cores: Vec<usize>,
     /// Whether this process may run on the proxy's cores.
     is_shared: bool,
+    /// Threads may end within the window: whole processes are read, coarser, instead of their threads.
+    may_end_threads: bool,
 }
 
 /// Counts since some time in the past; subtract two.
@@ -87,7 +89,19 @@ impl Meter {
             pids,
             proxy_cores,
             is_shared,
+            may_end_threads: false,
         })
+    }
+
+    /// A meter for these processes alone, whatever they are; its CPU time is exact to 10 ms each, and the
+    /// time that they waited for a core is not known.
+    pub fn of(pids: &[u32]) -> Self {
+        Self {
+            pids: pids.to_vec(),
+            proxy_cores: Vec::new(),
+            is_shared: false,
+            may_end_threads: true,
+        }
     }
 
     /// How many processes it reads.
@@ -98,7 +112,10 @@ impl Meter {
     /// The counts now.
     pub fn read(&self) -> Result<Reading> {
         let stat = fs::read_to_string("/proc/stat").while_doing("reading /proc/stat")?;
-        let (cpu_ns, wait_ns) = scheduled_ns(&self.pids)?;
+        let (cpu_ns, wait_ns) = match self.may_end_threads {
+            true => (used_ns(&self.pids)?, 0),
+            false => scheduled_ns(&self.pids)?,
+        };
         let (load_cpu_ns, load_wait_ns) = scheduled_ns(&[std::process::id()])?;
         let busy_ns = self.proxy_cores.iter().map(|core| busy_ns(&stat, *core));
         let own_ns = if self.is_shared { load_cpu_ns } else { 0 };
@@ -145,6 +162,22 @@ fn scheduled_ns(pids: &[u32]) -> Result<(u64, u64)> {
         }
     }
     Ok((ran, waited))
+}
+
+/// CPU time of whole processes, user and system, their ended threads' too.
+fn used_ns(pids: &[u32]) -> Result<u64> {
+    let mut ticks = 0;
+    for pid in pids {
+        let path = format!("/proc/{pid}/stat");
+        let stat = fs::read_to_string(&path).while_doing(format!("reading {path}"))?;
+        // After the name in parentheses, utime and stime are the twelfth and thirteenth field.
+        let fields = stat.rsplit_once(')').map_or("", |(_, fields)| fields);
+        let times = fields.split_whitespace().skip(11).take(2);
+        ticks += times
+            .filter_map(|time| time.parse::<u64>().ok())
+            .sum::<u64>();
+    }
+    Ok(ticks * TICK_NS)
 }
 
 fn parent(process: &Path) -> Option<u32> {

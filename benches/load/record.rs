@@ -37,9 +37,7 @@ pub struct Sheet {
 impl Record {
     /// Writes the file, and makes the folder for it.
     pub fn write(&self, path: &Path) -> Result<()> {
-        let text = serde_json::to_string_pretty(self).map_err(std::io::Error::other);
-        let text = text.while_doing("writing JSON")? + "\n";
-        write(path, &text)
+        write_json(path, self)
     }
 
     /// Reads one; none where there is no such file.
@@ -72,6 +70,12 @@ impl Sheet {
     pub fn rounds(&self) -> usize {
         self.runs.iter().map(|run| run.round).max().unwrap_or(0)
     }
+}
+
+/// Writes numbers as JSON.
+pub fn write_json(path: &Path, numbers: &impl Serialize) -> Result<()> {
+    let text = serde_json::to_string_pretty(numbers).map_err(std::io::Error::other);
+    write(path, &(text.while_doing("writing JSON")? + "\n"))
 }
 
 /// Writes a file, and makes the folder for it.

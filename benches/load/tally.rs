@@ -184,8 +184,8 @@ impl<'a> Follower<'a> {
                 }
             }
             // Events without a number, and the closing one of ours after the last.
-            Seen::Foreign => counts.foreign += 1,
-            Seen::Done => {}
+            Seen::Foreign | Seen::Gap => counts.foreign += 1,
+            Seen::Error | Seen::Done => {}
         }
     }
 

@@ -34,6 +34,12 @@ pub struct Head {
     pub boot: Option<String>,
     /// The client waits for `100 Continue`.
     pub expects_continue: bool,
+    /// A GET that wants events, as an `EventSource` sends it.
+    pub is_subscription: bool,
+    /// The id after which a subscription goes on.
+    pub last_event_id: Option<String>,
+    /// Where an answer is kept: the target of its `Link` with `rel="self"`.
+    pub kept_at: Option<String>,
 }
 
 /// A whole head and its length, or none yet.
@@ -64,11 +70,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
         self.head(parse_request).await
     }
 
-    /// The answer's head.
+    /// The answer's head, after those that only announce it (RFC 9110 §15.2).
     pub async fn answer(&mut self) -> Result<Head> {
-        match self.head(parse_answer).await? {
-            Some(head) => Ok(head),
-            None => Err(LoadError::Wire("closed before an answer came".into())),
+        loop {
+            match self.head(parse_answer).await? {
+                Some(head) if (100..200).contains(&head.status) => {}
+                Some(head) => return Ok(head),
+                None => return Err(LoadError::Wire("closed before an answer came".into())),
+            }
         }
     }
 
@@ -251,6 +260,7 @@ pub fn parse_request(bytes: &[u8]) -> Parsed {
         return Ok(None);
     };
     let mut head = read_headers(request.headers, request.version);
+    head.is_subscription &= request.method == Some("GET");
     if head.framing == Framing::Close {
         head.framing = Framing::Length(0);
     }
@@ -269,6 +279,9 @@ pub fn parse_answer(bytes: &[u8]) -> Parsed {
     };
     let mut head = read_headers(answer.headers, answer.version);
     head.status = answer.code.unwrap_or(0);
+    if matches!(head.status, 100..200 | 204 | 304) {
+        head.framing = Framing::Length(0);
+    }
     Ok(Some((head, length)))
 }
 
@@ -279,6 +292,9 @@ fn read_headers(headers: &[httparse::Header<'_>], version: Option<u8>) -> Head {
         keep_alive: version == Some(1),
         boot: None,
         expects_continue: false,
+        is_subscription: false,
+        last_event_id: None,
+        kept_at: None,
     };
     for header in headers {
         let value = std::str::from_utf8(header.value).unwrap_or("").trim();
@@ -292,9 +308,22 @@ fn read_headers(headers: &[httparse::Header<'_>], version: Option<u8>) -> Head {
             head.expects_continue = true;
         } else if header.name.eq_ignore_ascii_case(BOOT_HEADER) {
             head.boot = Some(value.to_owned());
+        } else if header.name.eq_ignore_ascii_case("accept") {
+            head.is_subscription = value.contains("text/event-stream");
+        } else if header.name.eq_ignore_ascii_case("last-event-id") {
+            head.last_event_id = Some(value.to_owned());
+        } else if header.name.eq_ignore_ascii_case("link") {
+            head.kept_at = head.kept_at.or_else(|| link_to_self(value));
         }
     }
     head
+}
+
+/// The target of a `Link: <…>; rel="self"` (RFC 8288).
+fn link_to_self(value: &str) -> Option<String> {
+    let (target, parameters) = value.strip_prefix('<')?.split_once('>')?;
+    let is_self = parameters.contains("rel=\"self\"") || parameters.contains("rel=self");
+    is_self.then(|| target.to_owned())
 }
 
 /// The header by which a client knows the backend's clock.
