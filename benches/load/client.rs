@@ -9,7 +9,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 
-use crate::clock::{boot_id, now_ns, sleep_until_ns};
+use crate::clock::{begin_at, boot_id, now_ns};
 use crate::error::{LoadError, Result, While};
 use crate::event::EventReader;
 use crate::plan::Plan;
@@ -112,7 +112,7 @@ pub async fn stream(
     due: u64,
     tally: &Tally,
 ) -> Result<()> {
-    sleep_until_ns(due).await;
+    let due = begin_at(due).await;
     let mut wire = target.connect(4 * 1024).await?;
     let head = exchange(&mut wire, &request).await?;
     let same_clock = target.rewrites || head.boot.as_ref() == Some(&target.boot);
@@ -137,7 +137,7 @@ pub async fn hold(
     mut release: watch::Receiver<bool>,
     tally: &Tally,
 ) -> Result<()> {
-    sleep_until_ns(due).await;
+    let due = begin_at(due).await;
     let mut wire = target.connect(1024).await?;
     let head = exchange(&mut wire, &request).await?;
     let mut body = Body::new(head.framing);

@@ -22,6 +22,15 @@ pub async fn sleep_until_ns(due: u64) {
     }
 }
 
+/// How late the timer may wake us.
+pub const TIMER_TICK_NS: u64 = 2_000_000;
+
+/// Waits until `due`. Gives the time from which waiting counts: now, but no later than the timer alone explains.
+pub async fn begin_at(due: u64) -> u64 {
+    sleep_until_ns(due).await;
+    now_ns().min(due + TIMER_TICK_NS)
+}
+
 /// What names this run of this machine's kernel; `unknown` where the system does not tell.
 pub fn boot_id() -> String {
     std::fs::read_to_string("/proc/sys/kernel/random/boot_id")

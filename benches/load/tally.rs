@@ -41,7 +41,7 @@ pub struct Counts {
     pub errors: Vec<String>,
     /// From an event's sending to its arrival.
     pub latency: Histogram<u64>,
-    /// From the time a stream's request was due to its first whole event.
+    /// From the time a stream's request was due, as well as the timer can tell, to its first whole event.
     pub first_event: Histogram<u64>,
     /// From one event to the next of a stream, for events that carry no time of their own.
     pub gaps: Histogram<u64>,
