@@ -1,10 +1,11 @@
 //! An event that differs from an earlier one in nothing but its text.
 //!
-//! A backend writes the events of an answer from one template: an id, a model, and the next words at one
-//! place. So an event that carries text and nothing else is kept, and those behind it are compared with it,
-//! which costs a tenth of reading them. Invariant: what is alike would be read as the kept one was, but for the
-//! length of its text. For it is the same bytes around another string; and whoever reads events looks at
-//! keys and their values, and of this value, as was tried out, only at its length.
+//! A backend writes the events of an answer from one template: an id, a model, the next words at one place, and
+//! perhaps a number, padding or some other string that is new each time. So an event that carries text and
+//! nothing else is kept, and those behind it are compared with it, which costs a tenth of reading them.
+//! Invariant: what is alike would be read as the kept one was, but for the length of its text. For it is the same
+//! bytes around other values at a few places; and whoever reads events looks at keys and their values, and of
+//! the values at these places, as was tried out, at nothing but the length of the text.
 
 use std::ops::Range;
 
@@ -15,7 +16,7 @@ use super::document::type_marker;
 use super::gathered::Extract;
 use super::glance;
 use super::marker::Marker;
-use super::members::strings;
+use super::places::{Place, places};
 use super::usage::Counts;
 use crate::config::Dialect;
 
@@ -27,67 +28,172 @@ pub(super) struct Alike {
     in_vain: u8,
 }
 
-/// A whole event with its blank line, and where its text is.
+/// A whole event with its blank line, and the places where others differ from it.
 #[derive(Debug, Clone)]
 struct Event {
     bytes: Box<[u8]>,
-    text: Range<usize>,
+    /// In their order.
+    open: Box<[Open]>,
+}
+
+/// A place that is open.
+#[derive(Debug, Clone)]
+struct Open {
+    place: Place,
+    /// Whether it is the event's text, which must not be empty.
+    is_text: bool,
 }
 
 /// The longest event that is kept, in bytes.
 const LONGEST: usize = 512;
+/// The most open places: comparing around more of them would cost as much as reading.
+const MOST_OPEN: usize = 4;
 /// After so many events that nothing alike came behind, no more are learnt.
 const MOST_IN_VAIN: u8 = 16;
 /// What ends an event. Streams with other line ends are read.
 const END: &[u8] = b"\n\n";
+const DATA: &[u8] = b"data:";
 
 impl Alike {
     /// Takes a whole event off the front of `bytes`, which begin behind a blank line: the length of its text, and
     /// what stands behind it. None if it is not alike.
     #[inline]
     pub(super) fn take<'a>(&mut self, bytes: &'a [u8]) -> Option<(usize, &'a [u8])> {
-        let known = self.known.as_deref()?;
-        let rest = bytes.strip_prefix(&known.bytes[..known.text.start])?;
-        let len = text_len(rest)?;
-        let behind = rest[len..].strip_prefix(&known.bytes[known.text.end..])?;
+        let taken = self.known.as_deref()?.take(bytes)?;
         self.in_vain = 0;
-        (len > 0).then_some((len, behind))
+        Some(taken)
     }
 
     /// Learns from the last event of `bytes`, which end behind a blank line and were read.
+    #[cold]
     pub(super) fn learn(&mut self, dialect: Dialect, bytes: &[u8]) {
         if self.in_vain < MOST_IN_VAIN {
             self.in_vain += 1;
-            let learnt = Event::learn(dialect, last_event(bytes));
+            let learnt = Event::learn(dialect, last_event(bytes), self.known.as_deref());
             self.known = learnt.map(Box::new).or(self.known.take());
         }
     }
 }
 
 impl Event {
-    /// None if it carries anything but the text of one string.
-    #[cold]
-    fn learn(dialect: Dialect, bytes: &[u8]) -> Option<Self> {
+    fn take<'a>(&self, bytes: &'a [u8]) -> Option<(usize, &'a [u8])> {
+        let (mut at, mut rest, mut text) = (0, bytes, 0);
+        for Open { place, is_text } in &self.open {
+            let here = place.range();
+            rest = rest.strip_prefix(&self.bytes[at..here.start])?;
+            let len = place.len_in(rest)?;
+            if *is_text {
+                text = len;
+            }
+            at = here.end;
+            rest = &rest[len..];
+        }
+        let behind = rest.strip_prefix(&self.bytes[at..])?;
+        (text > 0).then_some((text, behind))
+    }
+
+    /// None if it carries anything but the text of one string. Open are its text, and the places at which the one
+    /// that was `known` has other values between the same bytes.
+    fn learn(dialect: Dialect, bytes: &[u8], known: Option<&Self>) -> Option<Self> {
         if bytes.len() > LONGEST {
             return None;
         }
         let document = only_document(dialect, bytes)?;
-        let sight = content::in_event(dialect, document);
-        if glance::may_show(dialect, document)
-            || (!sight.delta && Counts::of(dialect, Extract::of(document)).is_some())
-        {
-            return None;
-        }
-        let fits = |place: &Range<usize>| !place.is_empty() && place.len() as u64 == sight.text;
-        let place = strings(document)
-            .filter(fits)
+        let sight = seen(dialect, document)?;
+        let found = places(document);
+        let text = found
+            .iter()
             .find(|place| is_text(dialect, document, place, sight))?;
-        let before = bytes.len() - document.len() - END.len();
-        Some(Self {
-            bytes: bytes.into(),
-            text: before + place.start..before + place.end,
-        })
+        let differs = differing(document, &found, known);
+        let start = bytes.len() - document.len() - END.len();
+        let mut open = Vec::new();
+        for (place, differs) in found.iter().zip(differs) {
+            let is_text = place == text;
+            if differs && !is_text && !is_idle(dialect, document, place, sight) {
+                return None;
+            }
+            if differs || is_text {
+                let place = place.behind(start);
+                open.push(Open { place, is_text });
+            }
+        }
+        let (bytes, open) = (bytes.into(), open.into_boxed_slice());
+        (open.len() <= MOST_OPEN).then_some(Self { bytes, open })
     }
+
+    fn document(&self) -> &[u8] {
+        let lines = self.bytes.strip_suffix(END).unwrap_or_default();
+        let start = memmem::find(lines, DATA).map_or(lines.len(), |at| at + DATA.len());
+        lines[start..].trim_ascii_start()
+    }
+}
+
+/// At which of its places a document has another value than the one that was `known`, or that had one there
+/// already. At none, if anything else is different.
+fn differing(document: &[u8], found: &[Place], known: Option<&Event>) -> Vec<bool> {
+    let mut differs = vec![false; found.len()];
+    let Some(known) = known else { return differs };
+    let other = known.document();
+    let others = places(other);
+    if around(document, found).ne(around(other, &others)) {
+        return differs;
+    }
+    let start = known.bytes.len() - other.len() - END.len();
+    for ((differs, place), other_place) in differs.iter_mut().zip(found).zip(&others) {
+        let moved = other_place.behind(start);
+        *differs = document[place.range()] != other[other_place.range()]
+            || known.open.iter().any(|open| open.place == moved);
+    }
+    differs
+}
+
+/// The bytes before, between and behind places.
+fn around<'a>(document: &'a [u8], places: &'a [Place]) -> impl Iterator<Item = &'a [u8]> {
+    let starts = [0]
+        .into_iter()
+        .chain(places.iter().map(|it| it.range().end));
+    let ends = places.iter().map(|it| it.range().start);
+    let ends = ends.chain([document.len()]);
+    starts.zip(ends).map(|(start, end)| &document[start..end])
+}
+
+/// What is seen of a document's content; none if it tells anything else, or might.
+fn seen(dialect: Dialect, document: &[u8]) -> Option<Sight> {
+    let sight = content::in_event(dialect, document);
+    let counts = || Counts::of(dialect, Extract::of(document)).is_some();
+    let tells = glance::may_show(dialect, document) || (!sight.delta && counts());
+    (!tells).then_some(sight)
+}
+
+/// Whether the value at `place` is the text that was seen: shorter and longer ones in its place are seen as such.
+fn is_text(dialect: Dialect, document: &[u8], place: &Place, sight: Sight) -> bool {
+    let len = place.range().len();
+    let fits = matches!(place, Place::Text(_)) && len > 0 && len as u64 == sight.text;
+    fits && [1, len + 1].into_iter().all(|len| {
+        let text = len as u64;
+        let tried = with(document, place, &vec![b'+'; len]);
+        seen(dialect, &tried) == Some(Sight { text, ..sight })
+    })
+}
+
+/// Whether the value at `place` says nothing: with other ones the same is seen. A type says what the rest means,
+/// and not all there are can be tried.
+fn is_idle(dialect: Dialect, document: &[u8], place: &Place, sight: Sight) -> bool {
+    let before = document[..place.range().start].trim_ascii_end();
+    let key = before
+        .strip_suffix(b"\"")
+        .unwrap_or(before)
+        .trim_ascii_end();
+    let is_type = key
+        .strip_suffix(b":")
+        .is_some_and(|key| key.trim_ascii_end().ends_with(b"\"type\""));
+    let says_nothing = |other: &&[u8]| seen(dialect, &with(document, place, other)) == Some(sight);
+    !is_type && place.others().iter().all(says_nothing)
+}
+
+fn with(document: &[u8], place: &Place, value: &[u8]) -> Vec<u8> {
+    let Range { start, end } = place.range();
+    [&document[..start], value, &document[end..]].concat()
 }
 
 /// The bytes behind the last blank line but the one at the end.
@@ -109,54 +215,9 @@ fn only_document(dialect: Dialect, event: &[u8]) -> Option<&[u8]> {
             (says == Marker::None).then(|| &data[1..])?
         }
     };
-    let document = data.strip_prefix(b"data:")?.trim_ascii_start();
+    let document = data.strip_prefix(DATA)?.trim_ascii_start();
     let is_one = document.starts_with(b"{") && document.ends_with(b"}");
     (is_one && !document.iter().any(u8::is_ascii_control)).then_some(document)
-}
-
-/// Whether the string at `place` is the text that was seen: shorter and longer ones in its place are seen as such.
-fn is_text(dialect: Dialect, document: &[u8], place: &Range<usize>, sight: Sight) -> bool {
-    [1, place.len() + 1].into_iter().all(|len| {
-        let other = vec![b'+'; len];
-        let document = [&document[..place.start], &other, &document[place.end..]].concat();
-        let text = len as u64;
-        content::in_event(dialect, &document) == Sight { text, ..sight }
-    })
-}
-
-/// The length of the string that `bytes` begin with, down to its quote; none if it is not closed in this line.
-fn text_len(bytes: &[u8]) -> Option<usize> {
-    let mut at = 0;
-    loop {
-        at += odd_byte(bytes.get(at..)?)?;
-        match bytes[at] {
-            b'"' => return Some(at),
-            b'\\' => at += 2,
-            _ => return None,
-        }
-    }
-}
-
-/// Where the first quote, backslash or control character is. Eight bytes are looked at at once: texts are short,
-/// and a search that is made for long ones would take longer to begin than to end.
-fn odd_byte(bytes: &[u8]) -> Option<usize> {
-    const ONES: u64 = u64::MAX / 0xFF;
-    /// Sets the highest bit of each byte that is below `limit`, and perhaps of some behind the first of them.
-    fn below(limit: u8, word: u64) -> u64 {
-        word.wrapping_sub(ONES * u64::from(limit)) & !word & (ONES << 7)
-    }
-    let same = |byte: u8, word: u64| below(1, word ^ (ONES * u64::from(byte)));
-    let (words, rest) = bytes.as_chunks::<8>();
-    for (index, word) in words.iter().enumerate() {
-        let word = u64::from_le_bytes(*word);
-        let odd = below(b' ', word) | same(b'"', word) | same(b'\\', word);
-        if odd != 0 {
-            return Some(8 * index + odd.trailing_zeros() as usize / 8);
-        }
-    }
-    let is_odd = |&byte: &u8| byte < b' ' || matches!(byte, b'"' | b'\\');
-    let found = rest.iter().position(is_odd)?;
-    Some(bytes.len() - rest.len() + found)
 }
 
 #[cfg(test)]

@@ -1,8 +1,11 @@
 //! What is alike is told as if it had been read, and what is not alike is read.
 
+use std::fs;
+use std::path::Path;
+
 use proptest::prelude::*;
 
-use super::{Alike, LONGEST, MOST_IN_VAIN, odd_byte, text_len};
+use super::{Alike, LONGEST, MOST_IN_VAIN};
 use crate::config::Dialect;
 use crate::dialect::{BodyKind, Watcher};
 
@@ -12,8 +15,22 @@ const TWICE: &str = r#"data: {"id":"a","model":"m","choices":[{"delta":{"reasoni
 const MESSAGES: &str = "event: content_block_delta\ndata: {\"type\":\"content_block_delta\",\"index\":0,\"delta\":{\"type\":\"text_delta\",\"text\":\"@\"}}";
 const COMPLETION: &str = r#"data: {"model":"m","choices":[{"text":"@","index":0,"usage":null}]}"#;
 
+const PADDED: &str =
+    r#"data: {"model":"m","n":~,"choices":[{"delta":{"content":"@"}}],"pad":"^" }"#;
+const DELTA: &str = r#"data: {"type":"response.output_text.delta","n":~,"delta":"@","pad":"^"}"#;
+
 fn event(template: &str, text: &str) -> String {
     template.replace('@', text) + "\n\n"
+}
+
+/// An event that has a number and padding besides.
+fn padded(template: &str, text: &str, number: usize) -> String {
+    let padding = "+".repeat(number % 5);
+    let blanks = " ".repeat(number % 3) + "}\n\n";
+    event(template, text)
+        .replace('~', &number.to_string())
+        .replace('^', &padding)
+        .replace(" }\n\n", &blanks)
 }
 
 /// What was learnt from an event, shown another one: the length of its text.
@@ -82,6 +99,49 @@ fn what_is_more_than_text_is_not_learnt() {
 }
 
 #[test]
+fn what_says_nothing_may_be_new_each_time() {
+    for (dialect, template) in [
+        (Dialect::OpenaiChat, PADDED),
+        (Dialect::OpenaiResponses, DELTA),
+    ] {
+        let mut alike = Alike::default();
+        for number in [8, 9] {
+            alike.learn(dialect, padded(template, "Hello", number).as_bytes());
+        }
+        for number in 0..200 {
+            let shown = padded(template, "Hello you", number);
+            assert_eq!(alike.take(shown.as_bytes()), Some((9, &b""[..])), "{shown}");
+            for changed in [
+                shown.replacen("n\":", "n\":-", 1),
+                shown.replace("pad\":", "pad\": "),
+            ] {
+                assert_eq!(alike.take(changed.as_bytes()), None, "{changed}");
+            }
+        }
+    }
+}
+
+#[test]
+fn what_says_something_must_not() {
+    let types = DELTA.replace("output_text.delta", "^");
+    let usage = PADDED.replace("\"n\":~", "\"usage\":{\"prompt_tokens\":~}");
+    for (dialect, template) in [
+        (Dialect::OpenaiResponses, &*types),
+        (Dialect::OpenaiChat, &*usage),
+        (Dialect::OpenaiChat, TWICE),
+        (Dialect::OpenaiChat, &PADDED.replace("pad", "type")),
+    ] {
+        let mut alike = Alike::default();
+        let shown = |number| padded(&template.replace("abc", "^"), "Hello", number);
+        for number in [6, 7, 8] {
+            alike.learn(dialect, shown(number).as_bytes());
+            let other = shown(number + 1);
+            assert_eq!(alike.take(other.as_bytes()), None, "{other}");
+        }
+    }
+}
+
+#[test]
 fn of_several_events_the_last_is_learnt_and_all_are_taken() {
     let mut alike = Alike::default();
     let two = event(COMPLETION, "x") + &event(CHAT, "Hello");
@@ -103,32 +163,53 @@ fn who_is_never_alike_is_not_learnt_from_for_ever() {
     assert_eq!(alike.take(shown.as_bytes()), None);
 }
 
-#[test]
-fn a_text_is_as_long_as_it_is_written() {
-    for len in 0..70 {
-        let text = "é".repeat(len / 2) + &"a".repeat(len % 2);
-        assert_eq!(text_len(format!("{text}\"").as_bytes()), Some(len));
-        assert_eq!(text_len(format!("{text}\\\"\"").as_bytes()), Some(len + 2));
-        assert_eq!(text_len(format!("{text}\n\"").as_bytes()), None);
-        assert_eq!(text_len(format!("{text}\\").as_bytes()), None);
-        assert_eq!(text_len(text.as_bytes()), None);
-    }
-}
-
 fn watched<'a>(dialect: Dialect, pieces: impl Iterator<Item = &'a [u8]>) -> Watcher {
     let mut watcher = Watcher::new(dialect, BodyKind::Sse);
     pieces.for_each(|piece| watcher.feed(piece));
     watcher
 }
 
-proptest! {
-    #[test]
-    fn the_first_odd_byte_is_found(bytes in prop::collection::vec(any::<u8>(), 0..40)) {
-        let is_odd = |byte: &u8| *byte < b' ' || b"\"\\".contains(byte);
-        prop_assert_eq!(odd_byte(&bytes), bytes.iter().position(is_odd));
-        let even: Vec<u8> = bytes.into_iter().filter(|byte| !is_odd(byte)).collect();
-        prop_assert_eq!(odd_byte(&even), None);
+/// Every recorded stream, in every API's eyes: told the same in one piece, where nothing is compared, and event by event.
+#[test]
+fn recordings_are_told_the_same_when_they_come_event_by_event() {
+    let dialects = [
+        Dialect::OpenaiChat,
+        Dialect::OpenaiText,
+        Dialect::OpenaiResponses,
+        Dialect::AnthropicMessages,
+        Dialect::Gemini,
+    ];
+    let bodies = recorded("response.sse");
+    assert!(bodies.len() > 190, "only {}", bodies.len());
+    for body in bodies {
+        let mut events = Vec::new();
+        let mut rest = &body[..];
+        while let Some(end) = memchr::memmem::find(rest, b"\n\n") {
+            let (event, behind) = rest.split_at(end + 2);
+            events.push(event);
+            rest = behind;
+        }
+        events.push(rest);
+        for dialect in dialects {
+            let whole = watched(dialect, [&body[..]].into_iter());
+            let told = watched(dialect, events.iter().copied());
+            assert_eq!(told.usage(), whole.usage(), "{dialect:?}");
+            assert_eq!(told.events(), whole.events());
+            assert_eq!(told.marker(), whole.marker());
+            assert_eq!(told.model(), whole.model());
+            assert_eq!(told.error(), whole.error());
+        }
     }
+}
+
+/// The files of this name in all recordings.
+fn recorded(file: &str) -> Vec<Vec<u8>> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/recordings");
+    let within = |path: &Path| fs::read_dir(path).into_iter().flatten().flatten();
+    within(&root)
+        .flat_map(|backend| within(&backend.path()).collect::<Vec<_>>())
+        .filter_map(|recording| fs::read(recording.path().join(file)).ok())
+        .collect()
 }
 
 proptest! {
@@ -139,16 +220,25 @@ proptest! {
     fn compared_is_as_read(
         events in prop::collection::vec(
             (
-                prop::sample::select(&[CHAT, CHAT, CHAT, CALL, TWICE, MESSAGES, COMPLETION][..]),
+                prop::sample::select(&[CHAT, CHAT, PADDED, PADDED, PADDED, DELTA, DELTA, CALL, TWICE, MESSAGES, COMPLETION][..]),
                 "([a-z é{}:,]|\\\\\"|\\\\\\\\|\\\\n|error|usage|delta){0,12}",
             ),
-            1..20,
+            1..40,
         ),
         dialect in prop::sample::select(
-            &[Dialect::OpenaiChat, Dialect::OpenaiText, Dialect::AnthropicMessages][..],
+            &[
+                Dialect::OpenaiChat,
+                Dialect::OpenaiChat,
+                Dialect::OpenaiText,
+                Dialect::OpenaiResponses,
+                Dialect::AnthropicMessages,
+            ][..],
         ),
     ) {
-        let events: Vec<_> = events.iter().map(|(template, text)| event(template, text)).collect();
+        let events = events.iter().enumerate();
+        let events: Vec<_> = events
+            .map(|(number, (template, text))| padded(template, text, number))
+            .collect();
         let whole = watched(dialect, events.iter().map(String::as_bytes));
         let body = events.concat();
         let read = watched(dialect, body.as_bytes().chunks(1));

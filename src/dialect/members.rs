@@ -5,11 +5,10 @@
 //! part of a document too long to be kept can be read as well as a whole one. Keys and texts are
 //! given as they are written, with their escapes.
 
-use std::ops::Range;
 use std::sync::LazyLock;
 
+use memchr::memchr2;
 use memchr::memmem::Finder;
-use memchr::{memchr, memchr2};
 
 /// A key with its quotes, to be searched for.
 pub(super) type Needle = LazyLock<Finder<'static>>;
@@ -198,21 +197,6 @@ pub(super) fn nested_end(bytes: &[u8]) -> Option<usize> {
     None
 }
 
-/// The places of all strings that are values of members, at whatever depth, without their quotes.
-pub(super) fn strings(document: &[u8]) -> impl Iterator<Item = Range<usize>> {
-    let mut at = 0;
-    std::iter::from_fn(move || {
-        loop {
-            let start = at + memchr(b'"', document.get(at..)?)? + 1;
-            let end = start + text_end(&document[start..])?;
-            at = end + 1;
-            if document[..start - 1].trim_ascii_end().ends_with(b":") {
-                return Some(start..end);
-            }
-        }
-    })
-}
-
 /// How long an object or a list is without the blanks between its members.
 pub(super) fn compact_len(nested: &[u8]) -> u64 {
     let mut len = 0;
@@ -237,7 +221,7 @@ fn text(bytes: &[u8]) -> (&[u8], &[u8]) {
 }
 
 /// Where the closing quote of a string is.
-fn text_end(bytes: &[u8]) -> Option<usize> {
+pub(super) fn text_end(bytes: &[u8]) -> Option<usize> {
     let mut at = 0;
     loop {
         let found = at + memchr2(b'"', b'\\', bytes.get(at..)?)?;

@@ -22,6 +22,7 @@ mod lines;
 mod marker;
 mod members;
 mod payload;
+mod places;
 mod recognise;
 mod request;
 mod rescue;
