@@ -14,7 +14,8 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::format::FmtSpan;
 
 // jemalloc puts blocks of a page's size on a page's edge, so that of the server's half-used buffers
-// only the used half is resident: 10 KB for an idle stream, where others take 20.
+// only the used half is resident: 10 KB for an idle stream, where others take 20. Its background thread gives memory
+// back after a peak: without it that waits for further requests.
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
