@@ -169,7 +169,8 @@ fn pass_alike<'a>(
     chunk: &'a [u8],
 ) -> &'a [u8] {
     let mut rest = chunk;
-    while scanner.begins_block()
+    while !rest.is_empty()
+        && scanner.begins_block()
         && let Some((text, behind)) = alike.take(rest)
     {
         scanner.pass_event();
