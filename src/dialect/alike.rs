@@ -24,8 +24,8 @@ use crate::config::Dialect;
 #[derive(Debug, Clone, Default)]
 pub(super) struct Alike {
     known: Option<Box<Event>>,
-    /// How often in a row it was learnt and nothing alike came.
-    in_vain: u8,
+    /// What learning has cost so far, less what it has saved.
+    pains: u8,
 }
 
 /// A whole event with its blank line, and the places where others differ from it.
@@ -48,8 +48,10 @@ struct Open {
 const LONGEST: usize = 512;
 /// The most open places: comparing around more of them would cost as much as reading.
 const MOST_OPEN: usize = 4;
-/// After so many events that nothing alike came behind, no more are learnt.
-const MOST_IN_VAIN: u8 = 16;
+/// What learning an event costs, in events that are alike: as much as they save.
+const LEARNING: u8 = 4;
+/// Where learning has cost so much more than it saved, no more is learnt.
+const MOST_PAINS: u8 = 16 * LEARNING;
 /// What ends an event. Streams with other line ends are read.
 const END: &[u8] = b"\n\n";
 const DATA: &[u8] = b"data:";
@@ -60,15 +62,15 @@ impl Alike {
     #[inline]
     pub(super) fn take<'a>(&mut self, bytes: &'a [u8]) -> Option<(usize, &'a [u8])> {
         let taken = self.known.as_deref()?.take(bytes)?;
-        self.in_vain = 0;
+        self.pains = self.pains.saturating_sub(1);
         Some(taken)
     }
 
     /// Learns from the last event of `bytes`, which end behind a blank line and were read.
     #[cold]
     pub(super) fn learn(&mut self, dialect: Dialect, bytes: &[u8]) {
-        if self.in_vain < MOST_IN_VAIN {
-            self.in_vain += 1;
+        if self.pains < MOST_PAINS {
+            self.pains += LEARNING;
             let learnt = Event::learn(dialect, last_event(bytes), self.known.as_deref());
             self.known = learnt.map(Box::new).or(self.known.take());
         }

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use proptest::prelude::*;
 
-use super::{Alike, LONGEST, MOST_IN_VAIN};
+use super::{Alike, LEARNING, LONGEST, MOST_PAINS};
 use crate::config::Dialect;
 use crate::dialect::{BodyKind, Watcher};
 
@@ -155,7 +155,7 @@ fn of_several_events_the_last_is_learnt_and_all_are_taken() {
 #[test]
 fn who_is_never_alike_is_not_learnt_from_for_ever() {
     let mut alike = Alike::default();
-    for _ in 0..MOST_IN_VAIN {
+    for _ in 0..MOST_PAINS / LEARNING {
         alike.learn(Dialect::OpenaiChat, b"data: {}\n\n");
     }
     let shown = event(CHAT, "a");
@@ -249,4 +249,34 @@ proptest! {
         prop_assert_eq!(whole.error(), read.error());
         prop_assert_eq!(whole.at_boundary(), read.at_boundary());
     }
+}
+
+/// Each of two shapes in turn was learnt anew, as long as one event in sixteen was alike.
+#[test]
+fn what_comes_in_turn_is_not_learnt_for_ever() {
+    let shapes = [CHAT, TWICE].map(|shape| event(shape, "word"));
+    let mut alike = Alike::default();
+    let mut learnt = 0;
+    for shown in shapes.iter().cycle().take(1_000) {
+        if alike.take(shown.as_bytes()).is_none() && alike.pains < MOST_PAINS {
+            alike.learn(Dialect::OpenaiChat, shown.as_bytes());
+            learnt += 1;
+        }
+    }
+    assert!(learnt <= 1_000 / 4, "{learnt}");
+}
+
+/// A string that gives way to another one when it is short was taken for one that says nothing.
+#[test]
+fn a_string_that_counts_when_it_is_long_is_no_padding() {
+    let shown = |reasoning: &str, text: &str| {
+        let shape = TWICE.replace("abc", reasoning);
+        event(&shape, text)
+    };
+    let mut alike = Alike::default();
+    for reasoning in ["a", "b", "c"] {
+        alike.learn(Dialect::OpenaiChat, shown(reasoning, "Hello").as_bytes());
+    }
+    let long = shown(&"r".repeat(33), "x");
+    assert_eq!(alike.take(long.as_bytes()), None);
 }

@@ -43,10 +43,11 @@ impl Place {
         }
     }
 
-    /// Other values of this kind, short and long.
+    /// Other values of this kind, short and long: one is longer than all that may be around it.
     pub(super) fn others(&self) -> &'static [&'static [u8]] {
+        const LONG: &[u8] = &[b'+'; 600];
         match self {
-            Self::Text(_) => &[b"", b"+", b"+ + +"],
+            Self::Text(_) => &[b"", b"+", b"+ + +", LONG],
             Self::Digits(_) => &[b"7", b"1234567"],
             Self::Blanks(_) => &[b"", b"  "],
         }
@@ -93,7 +94,8 @@ fn text_len(bytes: &[u8]) -> Option<usize> {
         at += odd_byte(bytes.get(at..)?)?;
         match bytes[at] {
             b'"' => return Some(at),
-            b'\\' => at += 2,
+            // A line ends also behind a backslash, though then it is no JSON.
+            b'\\' if bytes.get(at + 1).is_some_and(|&next| next >= b' ') => at += 2,
             _ => return None,
         }
     }

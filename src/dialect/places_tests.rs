@@ -65,3 +65,12 @@ proptest! {
         prop_assert_eq!(odd_byte(&even), None);
     }
 }
+
+/// An escape stepped over the line's end.
+#[test]
+fn no_string_goes_on_in_the_next_line() {
+    for text in ["a\\\nb\"", "a\\\rb\"", "a\nb\"", "a\\"] {
+        assert_eq!(Place::Text(0..0).len_in(text.as_bytes()), None, "{text:?}");
+    }
+    assert_eq!(Place::Text(0..0).len_in(b"a\\\"b\""), Some(4));
+}

@@ -124,13 +124,17 @@ impl Direct {
     /// Writes what has come past the server; see [`crate::delivery::Pump`]. The beginning, the end and whatever is out
     /// of the ordinary are left to [`Direct::poll_frame`].
     pub(super) fn poll_past(&mut self, cx: &mut Context<'_>) -> bool {
-        let has_begun = self.waits && self.state == State::Open && self.record.events > 0;
-        if !has_begun || self.record.socket().is_stopping() {
+        let is_due = self.waits && self.held.is_none() && !self.record.socket().is_stopping();
+        if !is_due || self.state != State::Open || self.record.events == 0 {
             return false;
         }
         let Source::Answer(body) = &mut self.source else {
             return false;
         };
+        // What is taken of an upload wakes the server, which reads on.
+        if body.is_sending() {
+            return false;
+        }
         let framing = Framing::of(self.record.version());
         let mut outcome = None;
         loop {

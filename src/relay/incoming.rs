@@ -86,6 +86,15 @@ impl Incoming {
         }
     }
 
+    /// Whether the request is still being sent, by whoever polls the answer.
+    pub(super) fn is_sending(&self) -> bool {
+        match self {
+            Self::Plain(body) => body.is_sending(),
+            // Its question was taken whole.
+            Self::Rescued(_) => false,
+        }
+    }
+
     /// Bytes still to come, where that is known.
     pub(super) fn remaining(&self) -> Option<u64> {
         match self {

@@ -85,6 +85,14 @@ impl AnswerBody {
         }
     }
 
+    /// Whether the request is still being sent, by whoever polls the answer.
+    pub fn is_sending(&self) -> bool {
+        match self {
+            Self::One(body) => body.is_sending(),
+            Self::Two(body) => body.is_sending(),
+        }
+    }
+
     /// Whether the connection is closed to tell where this body ends.
     pub fn ends_by_close(&self) -> bool {
         match self {

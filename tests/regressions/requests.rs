@@ -1,6 +1,11 @@
 //! Faults on the client's side: requests that are refused, and uploads that end oddly.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
 
 use crate::support::api::{CHAT, MESSAGES};
 use crate::support::backend::Refusing;
@@ -306,4 +311,52 @@ async fn r73_who_hangs_up_on_the_last_word_has_all_of_it() {
         let line = served.access(number).await;
         assert_eq!(line["ending"], ending, "{line}");
     }
+}
+
+/// 74. While events flowed without a pause, the server was not asked, and did not read on in an upload that had come
+/// in one piece.
+#[tokio::test]
+async fn r74_an_upload_goes_on_while_events_flow() {
+    const MOST: usize = 200_000;
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let gateway = Gateway::start(&toml(&url, "")).await;
+    let backend = tokio::spawn(async move {
+        let (tcp, _) = listener.accept().await.unwrap();
+        let (mut upload, mut answer) = tcp.into_split();
+        let fields = [
+            "Content-Type: text/event-stream",
+            "Transfer-Encoding: chunked",
+        ];
+        let head = wire::head("HTTP/1.1 200 OK", &fields);
+        answer.write_all(&head).await.unwrap();
+        let whole = Arc::new(AtomicBool::new(false));
+        let told = whole.clone();
+        let reading = tokio::spawn(async move {
+            let mut taken = Vec::new();
+            while !taken.ends_with(b"0\r\n\r\n") {
+                upload.read_buf(&mut taken).await.unwrap();
+            }
+            told.store(true, Ordering::SeqCst);
+        });
+        let mut events = 0;
+        while events < MOST && !whole.load(Ordering::SeqCst) {
+            let event = wire::chunk("data: x\n\n");
+            answer.write_all(&event).await.unwrap();
+            events += 1;
+        }
+        let is_whole = whole.load(Ordering::SeqCst);
+        answer.write_all(b"0\r\n\r\n").await.unwrap();
+        reading.abort();
+        (is_whole, events)
+    });
+    let ask = Ask::new("POST", "/file").field("Transfer-Encoding: chunked");
+    let mut client = gateway.asking(&ask).await;
+    assert_eq!(client.head().await.status(), 200);
+    client.piece().await;
+    let upload = [wire::chunk("a").repeat(2_000), b"0\r\n\r\n".to_vec()].concat();
+    client.send(upload).await;
+    let (_, ended) = client.rest().await;
+    let (is_whole, events) = backend.await.unwrap();
+    assert!(is_whole, "not after {events} events; {ended:?}");
 }

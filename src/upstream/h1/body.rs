@@ -119,6 +119,11 @@ impl Body {
         }
     }
 
+    /// Whether the request is still being sent.
+    pub fn is_sending(&self) -> bool {
+        self.sender.is_some()
+    }
+
     /// Whether the connection is closed to tell where this body ends.
     pub fn ends_by_close(&self) -> bool {
         self.decoder.ends_by_close()

@@ -92,6 +92,12 @@ impl Body {
         self.end.or(ended.then_some(BodyEnd::Framed))
     }
 
+    /// Whether the request is still being sent.
+    pub fn is_sending(&self) -> bool {
+        let stream = self.stream.as_ref();
+        stream.is_some_and(|stream| stream.sender.is_some())
+    }
+
     /// The next piece, or `None` at the end, of which [`Body::end`] tells the kind.
     ///
     /// # Errors
