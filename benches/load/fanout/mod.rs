@@ -423,6 +423,12 @@ fn verdict(crowd: &Crowd, values: &mut BTreeMap<String, f64>) -> Result<()> {
     )))
 }
 
+/// Whether a hub had no more of its core to use in some round: what it costs then says little.
+pub fn is_overloaded(runs: &[Run], name: &str) -> bool {
+    let worst = |key| of(runs, name, key).fold(0.0, f64::max);
+    worst("hub_percent") + worst("wait_percent") > SATURATED_PERCENT
+}
+
 /// Whether the numbers are the hubs' own: not this tool's, and not a neighbour's on the machine.
 fn weather(runs: &[Run], names: &[&str]) -> String {
     let mut text = String::new();
@@ -450,7 +456,7 @@ fn weather(runs: &[Run], names: &[&str]) -> String {
                 "WARNING: the load tool takes longer for a delivery than {name} does; the last subscriber's latency is partly its own."
             );
         }
-        if worst("hub_percent") + wait > SATURATED_PERCENT {
+        if is_overloaded(runs, name) {
             let _ = writeln!(
                 text,
                 "WARNING: {name} did not keep up: events waited in it, and several of them left in one write, which makes each cheaper."
