@@ -1,7 +1,7 @@
 //! Programs under test as processes: each started fresh, on its own cores, with a directory of its own.
 //!
-//! Invariant: every process started here is ended by its own id when its [`Launched`] goes, and by the
-//! kernel should this tool die first.
+//! Invariant: every process started here is ended by its own id, with its children, when its [`Launched`] goes, and by
+//! the kernel should this tool die first.
 
 use std::fs::{self, File};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
@@ -13,7 +13,7 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal, kill_process, set_parent_process_death_signal};
 
 use crate::error::{LoadError, Result, While};
-use crate::process::{Meter, pin};
+use crate::process::{self, Meter, children, pin};
 
 /// A running program.
 pub struct Launched {
@@ -78,20 +78,31 @@ impl Drop for Launched {
     // A process offers nothing to wait on but its id; nothing else runs meanwhile.
     #[allow(clippy::disallowed_methods)]
     fn drop(&mut self) {
-        let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
-        if let Some(pid) = pid {
-            // TERM first: nginx's master ends its worker on it.
-            let _ = kill_process(pid, Signal::TERM);
-        }
+        let children = children(self.child.id()).unwrap_or_default();
+        // TERM first: nginx's master ends its worker on it.
+        signal(self.child.id(), Signal::TERM);
         let step = Duration::from_millis(20);
+        let is_over = |child: &mut Child| {
+            !matches!(child.try_wait(), Ok(None)) && !children.iter().any(process::Child::is_alive)
+        };
         for _ in 0..END_LIMIT.as_millis() / step.as_millis() {
-            if !matches!(self.child.try_wait(), Ok(None)) {
+            if is_over(&mut self.child) {
                 return;
             }
             std::thread::sleep(step);
         }
         let _ = self.child.kill();
         let _ = self.child.wait();
+        // What it left behind would take part in the next measurement.
+        for child in children.iter().filter(|child| child.is_alive()) {
+            signal(child.pid, Signal::KILL);
+        }
+    }
+}
+
+fn signal(pid: u32, signal: Signal) {
+    if let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) {
+        let _ = kill_process(pid, signal);
     }
 }
 

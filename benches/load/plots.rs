@@ -5,6 +5,7 @@
 
 use serde_json::Value;
 
+use crate::fanout::is_overloaded;
 use crate::plot::{Bar, Panel, Plot, Scale};
 use crate::record::{Record, Sheet};
 use crate::report::{median, of};
@@ -37,9 +38,16 @@ fn stream_plots(sheet: &Sheet) -> Vec<Named> {
             "µs for each event",
             None,
             vec![
-                streams("cpu_per_event_us", &few),
+                without_models(streams("cpu_per_event_us", &few)),
                 panel("many_cpu_per_event_us", &many),
             ],
+        ),
+        (
+            "cpu-per-event-models",
+            "CPU time for each event, gateways made for models",
+            "µs for each event",
+            Some(Scale::Log),
+            for_models(streams("cpu_per_event_us", &few)),
         ),
         (
             "event-latency",
@@ -90,10 +98,20 @@ fn other_plots(sheet: &Sheet) -> Vec<Named> {
             "CPU time of the proxy for each short answer",
             "µs for each request",
             None,
-            vec![panel(
+            vec![without_models(panel(
                 "cpu_per_request_us",
                 "short answers on kept connections",
-            )],
+            ))],
+        ),
+        (
+            "cpu-per-answer-models",
+            "CPU time for each short answer, gateways made for models",
+            "µs for each request",
+            Some(Scale::Log),
+            for_models(panel(
+                "cpu_per_request_us",
+                "short answers on kept connections",
+            )),
         ),
         (
             "answer-time",
@@ -163,7 +181,13 @@ pub fn fanout_plots(record: &Record) -> Vec<Named> {
         let panels = sheets.flat_map(|sheet| {
             keys.iter().map(move |(key, what)| {
                 let title = format!("{what}{}", sheet.title);
-                panel(sheet, key, &title, None)
+                let mut panel = panel(sheet, key, &title, None);
+                for bar in &mut panel.bars {
+                    if is_overloaded(&sheet.runs, &bar.label) {
+                        bar.label.push_str(", overloaded");
+                    }
+                }
+                panel
             })
         });
         panels.collect::<Vec<_>>()
@@ -255,13 +279,30 @@ fn panel_of_streams(sheet: &Sheet, key: &str, title: &str) -> Panel {
         &sheet.load["sizes"]["streams_for_models"],
     );
     let mut panel = panel(sheet, key, title, None);
-    let for_models = ["litellm", "portkey"];
     for bar in &mut panel.bars {
-        if all != fewer && for_models.contains(&bar.label.as_str()) {
+        if all != fewer && is_for_models(bar) {
             bar.label = format!("{}, {} streams", bar.label, number(fewer));
         }
     }
     panel
+}
+
+fn is_for_models(bar: &Bar) -> bool {
+    let names = ["litellm", "portkey"];
+    names.iter().any(|name| bar.label.starts_with(name))
+}
+
+/// Proxies alone: beside the others, they would be told apart by nothing.
+fn without_models(mut panel: Panel) -> Panel {
+    panel.bars.retain(|bar| !is_for_models(bar));
+    panel
+}
+
+/// Gateways made for models, beside the one that the plot is about; no panel where there are none.
+fn for_models(mut panel: Panel) -> Vec<Panel> {
+    panel.bars.retain(|bar| bar.is_held || is_for_models(bar));
+    let is_any = panel.bars.iter().any(is_for_models);
+    is_any.then_some(panel).into_iter().collect()
 }
 
 /// A metric of every contender that has it; `held` (the gateway, if it is not named) is the one that stands out.

@@ -5,7 +5,6 @@
 //! epoll that it is compared with.
 
 use std::fs;
-use std::path::Path;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
@@ -71,18 +70,7 @@ impl Meter {
     /// A meter for a process and the children it has now.
     pub fn new(pid: u32, proxy_cores: Vec<usize>) -> Result<Self> {
         let mut pids = vec![pid];
-        for entry in fs::read_dir("/proc")
-            .while_doing("reading /proc")?
-            .flatten()
-        {
-            let child = entry
-                .file_name()
-                .to_str()
-                .and_then(|name| name.parse().ok());
-            if let Some(child) = child.filter(|_| parent(&entry.path()) == Some(pid)) {
-                pids.push(child);
-            }
-        }
+        pids.extend(children(pid)?.into_iter().map(|child| child.pid));
         let own = sched_getaffinity(None).while_doing("asking for the cores")?;
         let is_shared = proxy_cores.iter().any(|core| own.is_set(*core));
         Ok(Self {
@@ -168,27 +156,54 @@ fn scheduled_ns(pids: &[u32]) -> Result<(u64, u64)> {
 fn used_ns(pids: &[u32]) -> Result<u64> {
     let mut ticks = 0;
     for pid in pids {
-        let path = format!("/proc/{pid}/stat");
-        let stat = fs::read_to_string(&path).while_doing(format!("reading {path}"))?;
-        // After the name in parentheses, utime and stime are the twelfth and thirteenth field.
-        let fields = stat.rsplit_once(')').map_or("", |(_, fields)| fields);
-        let times = fields.split_whitespace().skip(11).take(2);
-        ticks += times
-            .filter_map(|time| time.parse::<u64>().ok())
-            .sum::<u64>();
+        for place in TIMES {
+            let used = stat_field(*pid, place);
+            ticks += used.ok_or_else(|| LoadError::Usage(format!("there is no process {pid}")))?;
+        }
     }
     Ok(ticks * TICK_NS)
 }
 
-fn parent(process: &Path) -> Option<u32> {
-    let stat = fs::read_to_string(process.join("stat")).ok()?;
-    // The name in parentheses may hold anything; the parent is the second field after it.
-    stat.rsplit_once(')')?
-        .1
-        .split_whitespace()
-        .nth(1)?
-        .parse()
-        .ok()
+/// A process that another one started.
+pub struct Child {
+    /// Its id.
+    pub pid: u32,
+    /// When it began, in the kernel's ticks: an id may be used again, an id with its beginning is not.
+    began: u64,
+}
+
+impl Child {
+    /// Whether it is still there.
+    pub fn is_alive(&self) -> bool {
+        stat_field(self.pid, BEGAN) == Some(self.began)
+    }
+}
+
+/// The children that a process has now.
+pub fn children(pid: u32) -> Result<Vec<Child>> {
+    let entries = fs::read_dir("/proc").while_doing("reading /proc")?;
+    let pids = entries
+        .flatten()
+        .filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+    let own = pids.filter(|child| stat_field(*child, PARENT) == Some(u64::from(pid)));
+    Ok(own
+        .filter_map(|pid| {
+            let began = stat_field(pid, BEGAN)?;
+            Some(Child { pid, began })
+        })
+        .collect())
+}
+
+/// Places in `/proc/PID/stat`, counted from behind the name.
+const PARENT: usize = 1;
+const TIMES: [usize; 2] = [11, 12];
+const BEGAN: usize = 19;
+
+fn stat_field(pid: u32, place: usize) -> Option<u64> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name in parentheses may hold anything.
+    let (_, fields) = stat.rsplit_once(')')?;
+    fields.split_whitespace().nth(place)?.parse().ok()
 }
 
 fn busy_ns(stat: &str, core: usize) -> u64 {

@@ -47,13 +47,13 @@ while (($#)); do
     shift
 done
 
-# A measurement, given up after twice the time that it should take. That of one that failed is reported too.
+# A measurement, given up after three times the time that it should take and five minutes. That of one that failed is reported too.
 failed=()
 measure() {
     local seconds=$1
     shift
     say "$* ($((seconds * rounds / 60 + 1)) min)"
-    timeout --kill-after=20 $((seconds * rounds * 2 + 120)) \
+    timeout --kill-after=20 $((seconds * rounds * 3 + 300)) \
         cargo bench --locked --bench load -- "$@" --rounds "$rounds" || failed+=("$1")
 }
 

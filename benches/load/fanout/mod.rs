@@ -164,8 +164,8 @@ const SPARE_FILES: u64 = 200;
 /// The load tool's share of its core, in percent, above which it is called the limit.
 const BUSY_PERCENT: f64 = 80.0;
 
-/// The share of its core, and of waiting for it, in percent, above which a hub is called overloaded.
-const SATURATED_PERCENT: f64 = 97.0;
+/// The share of its core, in percent, above which a hub is called overloaded.
+const SATURATED_PERCENT: f64 = 95.0;
 
 /// Others' share of the time in which hub or load tool were ready to run, in percent of all time, above
 /// which latencies are not to be believed.
@@ -423,6 +423,12 @@ fn verdict(crowd: &Crowd, values: &mut BTreeMap<String, f64>) -> Result<()> {
     )))
 }
 
+/// Whether a hub had no more of its core to use in some round: what it costs then says little.
+pub fn is_overloaded(runs: &[Run], name: &str) -> bool {
+    let worst = |key| of(runs, name, key).fold(0.0, f64::max);
+    worst("hub_percent") > SATURATED_PERCENT
+}
+
 /// Whether the numbers are the hubs' own: not this tool's, and not a neighbour's on the machine.
 fn weather(runs: &[Run], names: &[&str]) -> String {
     let mut text = String::new();
@@ -450,13 +456,15 @@ fn weather(runs: &[Run], names: &[&str]) -> String {
                 "WARNING: the load tool takes longer for a delivery than {name} does; the last subscriber's latency is partly its own."
             );
         }
-        if worst("hub_percent") + wait > SATURATED_PERCENT {
+        if is_overloaded(runs, name) {
             let _ = writeln!(
                 text,
                 "WARNING: {name} did not keep up: events waited in it, and several of them left in one write, which makes each cheaper."
             );
         }
-        if wait.max(load_wait) > QUIET_PERCENT {
+        // Several processes on one core wait for each other, too.
+        let own_wait = if middle("processes") > 2.0 { 0.0 } else { wait };
+        if own_wait.max(load_wait) > QUIET_PERCENT {
             text.push_str("WARNING: the machine was not quiet; measure again when it is, or put `chrt -r 1` in front.\n");
         }
     }
