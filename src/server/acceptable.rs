@@ -64,12 +64,13 @@ fn bad_host(message: &str) -> Refusal {
 
 /// Whether `host` is a host, perhaps with a port.
 fn is_authority(host: &[u8]) -> bool {
-    // What is made of letters, digits, dots and dashes is one, and needs no parser.
-    let end = host.iter().position(|byte| *byte == b':');
-    let (name, port) = host.split_at(end.unwrap_or(host.len()));
-    let is_named = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-');
-    let is_plain = !name.is_empty()
-        && name.iter().all(is_named)
-        && port.iter().skip(1).all(u8::is_ascii_digit);
+    // What is made of letters, digits, dots and dashes is one, with a number behind a colon; it needs no parser.
+    let mut in_port = false;
+    let is_plain = host.iter().enumerate().all(|(at, byte)| match byte {
+        b'0'..=b'9' => true,
+        b'a'..=b'z' | b'A'..=b'Z' | b'.' | b'-' => !in_port,
+        b':' => at > 0 && !std::mem::replace(&mut in_port, true),
+        _ => false,
+    });
     is_plain || Authority::try_from(host).is_ok()
 }
