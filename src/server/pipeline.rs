@@ -125,8 +125,7 @@ impl Gateway {
         let (parts, body) = request.into_parts();
         let mut parts = Box::new(parts);
         let access_log = plane.config.log.access;
-        let record = Record::open(self.metrics.clone(), socket, &parts, access_log);
-        let mut record = Box::new(record);
+        let mut record = Record::open(self.metrics.clone(), socket, &parts, access_log);
         let address = record.socket().peer().ip();
         let trusted = forwarded::is_trusted(address, &plane.config.server.trusted_proxies);
         let trace = Trace::of(&mut parts.headers, trusted);
