@@ -170,8 +170,15 @@ pub(super) fn behind_key<'a>(
     key: &'static Needle,
     document: &'a [u8],
 ) -> impl Iterator<Item = &'a [u8]> {
-    key.find_iter(document).filter_map(|at| {
-        let behind = document[at + key.needle().len()..].trim_ascii_start();
+    // One search after the other: the finder's own iterator is a copy of it, which costs as much as a search.
+    let mut rest = document;
+    let found = std::iter::from_fn(move || {
+        let at = key.find(rest)?;
+        rest = &rest[at + key.needle().len()..];
+        Some(rest)
+    });
+    found.filter_map(|behind| {
+        let behind = behind.trim_ascii_start();
         Some(behind.strip_prefix(b":")?.trim_ascii_start())
     })
 }

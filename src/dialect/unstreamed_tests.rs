@@ -22,7 +22,7 @@ fn a_whole_answer_tells_its_usage_at_its_end() {
     let usage = usage_in_document(Dialect::OpenaiChat, body);
     assert_eq!(
         (usage.prompt, usage.completion, usage.deltas),
-        (Some(5), Some(2), 1)
+        (Some(5), Some(2), 0)
     );
     for piece in 1..body.len() {
         let watcher = watch(Dialect::OpenaiChat, body, piece);

@@ -54,7 +54,8 @@ impl Usage {
 }
 
 /// The usage of a whole answer that is no stream, as its body tells it. A body that is no JSON
-/// tells nothing.
+/// tells nothing. What went by is counted only where the tokens of the answer are not told: nothing
+/// is reckoned from it otherwise.
 pub fn usage_in_document(dialect: Dialect, body: &[u8]) -> Usage {
     let head = body.trim_ascii_start();
     in_extract(dialect, Extract { head, tail: &[] })
@@ -62,11 +63,16 @@ pub fn usage_in_document(dialect: Dialect, body: &[u8]) -> Usage {
 
 /// The same for what was kept of one.
 pub(super) fn in_extract(dialect: Dialect, document: Extract<'_>) -> Usage {
-    if !matches!(document.head.first(), Some(b'{' | b'[')) {
+    let head = document.head;
+    if !matches!(head.first(), Some(b'{' | b'[')) {
         return Usage::default();
     }
     let counts = Counts::of(dialect, document).unwrap_or_default();
-    counts.usage(content::in_document(dialect, document.head))
+    let told = counts.usage(Sight::default());
+    match told.completion {
+        Some(_) => told,
+        None => counts.usage(content::in_document(dialect, head)),
+    }
 }
 
 /// The figures as they were reported so far.

@@ -128,23 +128,23 @@ fn whole_answers() {
         (
             Dialect::OpenaiChat,
             r#" {"choices":[{"message":{"content":"Hello"}}],"usage":{"prompt_tokens":5,"completion_tokens":2}}"#,
-            (Some(5), Some(2), 5),
+            (Some(5), Some(2), 0),
         ),
         (
             Dialect::AnthropicMessages,
             r#"{"type":"message","content":[{"type":"text","text":"Hello"}],"usage":{"input_tokens":5,"output_tokens":2}}"#,
-            (Some(5), Some(2), 5),
+            (Some(5), Some(2), 0),
         ),
         (
             Dialect::Gemini,
             r#"[{"candidates":[{"content":{"parts":[{"text":"Hel"}]}}],"usageMetadata":{"promptTokenCount":5,"candidatesTokenCount":1}},
                 {"candidates":[{"content":{"parts":[{"text":"lo"}]}}],"usageMetadata":{"promptTokenCount":5,"candidatesTokenCount":2}}]"#,
-            (Some(5), Some(2), 5),
+            (Some(5), Some(2), 0),
         ),
         (
             Dialect::Ollama,
             r#"{"message":{"content":"Hello"},"done":true,"prompt_eval_count":5,"eval_count":2}"#,
-            (Some(5), Some(2), 5),
+            (Some(5), Some(2), 0),
         ),
         (
             Dialect::OpenaiChat,
@@ -155,6 +155,21 @@ fn whole_answers() {
             Dialect::Plain,
             r#"{"usage":{"prompt_tokens":5}}"#,
             (None, None, 0),
+        ),
+        (
+            Dialect::OpenaiChat,
+            r#"{"choices":[{"message":{"content":"Hello"}}],"usage":{"prompt_tokens":5}}"#,
+            (Some(5), None, 5),
+        ),
+        (
+            Dialect::AnthropicMessages,
+            r#"{"type":"message","content":[{"type":"text","text":"Hello"}]}"#,
+            (None, None, 5),
+        ),
+        (
+            Dialect::Ollama,
+            r#"{"message":{"content":"Hello"},"done":true}"#,
+            (None, None, 5),
         ),
         (Dialect::OpenaiChat, "", (None, None, 0)),
     ] {

@@ -8,14 +8,14 @@
 //! add to it).
 
 use std::net::IpAddr;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use http::header::{self, HeaderName, HeaderValue};
 use http::{HeaderMap, Version};
 use ipnet::IpNet;
 
-use super::added::Added;
+use super::added::{Added, Lines};
 use super::append_element;
 
 /// What is known of the hop from the client to us.
@@ -31,13 +31,20 @@ pub struct Forwarding<'a> {
     pub http_version: Version,
 }
 
-/// The other end of a connection, as fields name it. What is written of it is kept for the next request, since a
+/// The other end of a connection, as fields name it. What is written of it is kept for the next request: a
 /// client asks for one host again and again.
 #[derive(Debug)]
 pub struct Peer {
     address: HeaderValue,
-    /// The last element of `Forwarded`, and the host in it.
-    last: Mutex<Option<(Option<HeaderValue>, HeaderValue)>>,
+    last: Mutex<Option<Told>>,
+}
+
+/// What was told of a request, and what decides about that beside its peer.
+#[derive(Debug)]
+struct Told {
+    host: Option<HeaderValue>,
+    http_version: Version,
+    lines: Arc<Lines>,
 }
 
 impl Peer {
@@ -52,20 +59,41 @@ impl Peer {
         }
     }
 
-    /// The element of `Forwarded` for a request to `host`.
-    fn forwarded(&self, host: Option<&HeaderValue>) -> HeaderValue {
+    fn told(&self, host: Option<&HeaderValue>, http_version: Version) -> Arc<Lines> {
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((known, element)) = &*last
-            && known.as_ref() == host
-        {
-            return element.clone();
+        match &*last {
+            Some(told) if told.host.as_ref() == host && told.http_version == http_version => {
+                told.lines.clone()
+            }
+            _ => {
+                let lines = Arc::new(Lines::new(self.fields(host, http_version)));
+                *last = Some(Told {
+                    host: host.cloned(),
+                    http_version,
+                    lines: lines.clone(),
+                });
+                lines
+            }
         }
+    }
+
+    fn fields(
+        &self,
+        host: Option<&HeaderValue>,
+        version: Version,
+    ) -> Vec<(HeaderName, HeaderValue)> {
         // What is built of addresses and hosts is always a field value.
         let element = Bytes::from(forwarded_element(self.address.as_bytes(), host));
-        let element = HeaderValue::from_maybe_shared(element)
-            .unwrap_or_else(|_| HeaderValue::from_static("for=unknown"));
-        *last = Some((host.cloned(), element.clone()));
-        element
+        let element = HeaderValue::from_maybe_shared(element).ok();
+        let fields = [
+            (X_FORWARDED_FOR, Some(self.address.clone())),
+            (header::FORWARDED, element),
+            (X_FORWARDED_PROTO, Some(SCHEME)),
+            (X_FORWARDED_HOST, host.cloned()),
+            (header::VIA, Some(hop(version))),
+        ];
+        let known = |(name, value): (_, Option<_>)| Some((name, value?));
+        fields.into_iter().filter_map(known).collect()
     }
 }
 
@@ -88,32 +116,21 @@ impl Forwarding<'_> {
     /// Writes the fields of a request on its way to the upstream: into `added`, or into `headers` where it came
     /// with some of them.
     pub fn apply(&self, headers: &mut HeaderMap, added: &mut Added) {
-        let list = [
-            (X_FORWARDED_FOR, self.peer.address.clone()),
-            (header::FORWARDED, self.peer.forwarded(self.host)),
-            (header::VIA, hop(self.http_version)),
-        ];
-        let host = self.host.map(|host| (X_FORWARDED_HOST, host.clone()));
+        let lines = self.peer.told(self.host, self.http_version);
         // Most requests come with none of them.
         if !headers.keys().any(is_of_family) {
-            for (name, value) in list {
-                added.push(name, value);
-            }
-            added.push(X_FORWARDED_PROTO, SCHEME);
-            if let Some((name, host)) = host {
-                added.push(name, host);
-            }
+            added.share(lines);
             return;
         }
         if !self.trusted {
             forget(headers);
         }
-        for (name, element) in list {
-            append_element(headers, &name, element);
-        }
-        headers.entry(X_FORWARDED_PROTO).or_insert(SCHEME);
-        if let Some((name, host)) = host {
-            headers.entry(name).or_insert(host);
+        for (name, value) in lines.fields() {
+            if [X_FORWARDED_PROTO, X_FORWARDED_HOST].contains(name) {
+                headers.entry(name).or_insert_with(|| value.clone());
+            } else {
+                append_element(headers, name, value.clone());
+            }
         }
     }
 }

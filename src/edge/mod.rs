@@ -11,6 +11,8 @@
 //!    of our own fields out;
 //! 4. [`credentials`]: nothing of the caller's own goes along with the upstream's.
 //!
+//! What the first and the third put in waits in a list ([`added`]) until the request is written.
+//!
 //! On the way back: [`hop`], [`forwarded::via`], [`cors`].
 
 pub mod added;

@@ -170,17 +170,27 @@ fn trace_id(parent: &[u8]) -> Option<TraceId> {
     }
 }
 
+/// The two hexadecimal digits of each byte.
+const PAIRS: [[u8; 2]; 256] = {
+    let digits = b"0123456789abcdef";
+    let mut pairs = [[0; 2]; 256];
+    let mut byte = 0;
+    while byte < pairs.len() {
+        pairs[byte] = [digits[byte >> 4], digits[byte & 15]];
+        byte += 1;
+    }
+    pairs
+};
+
 /// The lowest `N` hexadecimal digits of `number`; `N` is even.
 fn hex<const N: usize>(number: u128) -> [u8; N] {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
     let mut digits = [b'0'; N];
     let bytes = number.to_be_bytes();
     for (pair, byte) in digits
         .chunks_exact_mut(2)
         .zip(&bytes[bytes.len() - N / 2..])
     {
-        pair[0] = DIGITS[usize::from(byte >> 4)];
-        pair[1] = DIGITS[usize::from(byte & 15)];
+        pair.copy_from_slice(&PAIRS[usize::from(*byte)]);
     }
     digits
 }

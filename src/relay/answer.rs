@@ -114,7 +114,8 @@ async fn first_if_whole(body: &mut AnswerBody, limit: Option<Duration>) -> Optio
         Poll::Ready(piece) => piece,
         Poll::Pending => {
             let first = poll_fn(|cx| body.poll_piece(cx));
-            tokio::time::timeout(limit?, first).await.ok()?
+            // Boxed: rare, and a clock is large.
+            Box::pin(tokio::time::timeout(limit?, first)).await.ok()?
         }
     };
     match first? {

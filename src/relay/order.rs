@@ -189,7 +189,7 @@ pub(super) async fn relay_directly(
                 Err(_) if socket.is_hung_up() => return Err(None),
                 Err(refusal) => return Err(Some(refusal)),
             },
-            () = socket.clone().hung_up() => return Err(None),
+            () = gone(&socket) => return Err(None),
             () = stopped(&socket) => return Err(Some(Refusal::stopping())),
         },
         Some(after) => {
@@ -201,7 +201,7 @@ pub(super) async fn relay_directly(
                     Err(_) if socket.is_hung_up() => return Err(None),
                     Err(refusal) => return Err(Some(refusal)),
                 },
-                () = socket.clone().hung_up() => return Err(None),
+                () = gone(&socket) => return Err(None),
                 () = stopped(&socket) => return Err(Some(Refusal::stopping())),
                 () = sleep(after) => {
                     let record = record.take().ok_or(None)?;
@@ -215,6 +215,18 @@ pub(super) async fn relay_directly(
     }
     let record = record.take().ok_or(None)?;
     Ok(answer::answer(context, reached, record).await)
+}
+
+/// Ends when the client has closed. Its connection waits for that, and is polled then, and this with it.
+async fn gone(socket: &Socket) {
+    poll_fn(|_| {
+        if socket.is_hung_up() {
+            Poll::Ready(())
+        } else {
+            Poll::Pending
+        }
+    })
+    .await;
 }
 
 /// Ends when the process does not wait for answers any more. Whoever sets the flag has the connection

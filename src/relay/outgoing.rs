@@ -99,7 +99,10 @@ impl BuildHead for Outgoing {
             &self.method,
             (&endpoint.base, &self.target),
             self.host(endpoint),
-            self.headers.iter().chain(self.added.iter()),
+            (
+                self.added.written(),
+                self.headers.iter().chain(self.added.unwritten()),
+            ),
             body,
         )
     }

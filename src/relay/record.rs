@@ -126,11 +126,11 @@ impl Record {
         socket: Arc<Socket>,
         request: &http::request::Parts,
         access_log: bool,
-    ) -> Self {
+    ) -> Box<Self> {
         metrics.in_flight.inc();
         socket.set_busy();
         let started = Instant::now();
-        Self {
+        Box::new(Self {
             metrics,
             socket,
             access_log,
@@ -165,7 +165,7 @@ impl Record {
             events: 0,
             bytes: 0,
             heartbeats: 0,
-        }
+        })
     }
 
     /// The request goes to entry `index` of the chain of `route`.

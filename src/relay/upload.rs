@@ -183,7 +183,8 @@ pub async fn collect(body: &mut Inbound, bound: u64) -> Result<Bytes, UploadFaul
     // A small body came with its head, and needs no clock.
     let at_hand = poll_fn(|cx| Poll::Ready(gathering.as_mut().poll(cx))).await;
     let Poll::Ready(outcome) = at_hand else {
-        return match tokio::time::timeout(limit, gathering).await {
+        // Boxed: a clock is large, and most requests have none.
+        return match Box::pin(tokio::time::timeout(limit, gathering)).await {
             Ok(outcome) => outcome,
             Err(_) => Err(UploadFault::Slow(limit)),
         };

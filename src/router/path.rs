@@ -124,6 +124,10 @@ impl<'a> Path<'a> {
         let mut start = 0;
         let mut dots = false;
         for (at, &byte) in bytes.iter().enumerate() {
+            // Letters, digits and most signs mean nothing here.
+            if (b'0'..=b'~').contains(&byte) {
+                continue;
+            }
             match byte {
                 b'/' => {
                     self.push(start, at);

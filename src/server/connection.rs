@@ -125,6 +125,8 @@ struct Supervisor {
     shutdown: watch::Receiver<Shutdown>,
     /// Wakes the task when the shutdown changes.
     told: Told,
+    /// Wakes the task when the client hangs up, once, on behalf of every request: they only look at a flag.
+    hung_up: Option<Told>,
     draining: bool,
     waiting: bool,
 }
@@ -141,11 +143,12 @@ impl Supervisor {
         shutdown.mark_changed();
         let look = Box::pin(sleep_until(next_look(&socket, &gateway).into()));
         Self {
-            socket,
             gateway,
             look,
             told: told(&shutdown),
+            hung_up: Some(Box::pin(socket.clone().hung_up())),
             shutdown,
+            socket,
             draining: false,
             waiting: false,
         }
@@ -168,6 +171,12 @@ impl Supervisor {
             if let Some(command) = self.obey() {
                 return Poll::Ready(command);
             }
+        }
+        if let Some(hung_up) = &mut self.hung_up
+            && pin!(unconstrained(hung_up.as_mut())).poll(cx).is_ready()
+        {
+            self.hung_up = None;
+            return Poll::Ready(Command::Resume);
         }
         while pin!(unconstrained(self.look.as_mut())).poll(cx).is_ready() {
             let next = next_look(&self.socket, &self.gateway);

@@ -15,7 +15,7 @@ use arc_swap::ArcSwap;
 use bytes::Bytes;
 use http::header::{EXPECT, HOST, WWW_AUTHENTICATE};
 use http::request::Parts;
-use http::{Method, Request, Response, StatusCode};
+use http::{HeaderValue, Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use prometheus_client::metrics::gauge::Gauge;
 use tower::{Layer, ServiceExt};
@@ -125,20 +125,23 @@ impl Gateway {
         let (parts, body) = request.into_parts();
         let mut parts = Box::new(parts);
         let access_log = plane.config.log.access;
-        let record = Record::open(self.metrics.clone(), socket, &parts, access_log);
-        let mut record = Box::new(record);
+        let mut record = Record::open(self.metrics.clone(), socket, &parts, access_log);
         let address = record.socket().peer().ip();
         let trusted = forwarded::is_trusted(address, &plane.config.server.trusted_proxies);
         let trace = Trace::of(&mut parts.headers, trusted);
         record.request_id = trace.request_id.clone();
         record.trace_id = Some(trace.trace_id);
-        let refusal = acceptable::check(&mut parts).err().map(Box::new);
+        let (host, refusal) = match acceptable::check(&mut parts) {
+            Ok(host) => (host, None),
+            Err(refusal) => (None, Some(Box::new(refusal))),
+        };
         let call = Call {
             upload_timeout: plane.config.server.upload_timeout,
             plane,
             pool: self.pool.clone(),
             here: self.here.clone(),
             peer,
+            host,
             trace,
             trusted,
             reconnects: parts.method == Method::GET && relay::accepts_events(&parts.headers),
@@ -158,6 +161,8 @@ struct Call {
     pool: Arc<Pool>,
     here: Here,
     peer: Arc<Peer>,
+    /// The host it is meant for.
+    host: Option<HeaderValue>,
     trace: Trace,
     trusted: bool,
     upload_timeout: Duration,
@@ -437,11 +442,10 @@ impl Call {
         if read > route.max_body {
             return Err(Refusal::upload(&UploadFault::TooLarge(route.max_body)));
         }
-        let host = headers.get(HOST).cloned();
         let forwarding = Forwarding {
             peer: &self.peer,
             trusted: self.trusted,
-            host: host.as_ref(),
+            host: self.host.as_ref(),
             http_version: record.version(),
         };
         self.trace.add(&mut order.added);

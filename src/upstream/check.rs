@@ -226,7 +226,7 @@ impl BuildHead for Question<'_> {
     fn build(&self, endpoint: &Endpoint, body: Announced) -> Vec<u8> {
         let target = (&*endpoint.base, self.path);
         let host = &endpoint.authority;
-        encode(&Method::GET, target, host, &headers(), body)
+        encode(&Method::GET, target, host, (&[], &headers()), body)
     }
 
     fn parts(&self, endpoint: &Endpoint) -> Result<Request<()>, http::Error> {

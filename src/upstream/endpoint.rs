@@ -119,7 +119,11 @@ impl Health {
 
     /// How long it wants to be left alone yet.
     pub(super) fn rests_for(&self, now: Instant) -> Option<Duration> {
-        let until = Duration::from_millis(self.rests.load(Ordering::Relaxed));
+        let until = match self.rests.load(Ordering::Relaxed) {
+            // It never did, as nearly all.
+            0 => return None,
+            millis => Duration::from_millis(millis),
+        };
         let left = until.saturating_sub(now.saturating_duration_since(self.began));
         (!left.is_zero()).then_some(left)
     }

@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 
@@ -43,6 +43,15 @@ impl Transport {
         match self {
             Self::Plain(tcp) => tcp.peer_addr().ok(),
             Self::Tls(tls) => tls.get_ref().0.peer_addr().ok(),
+        }
+    }
+
+    /// Whether there may be something to be read, as far as is known without asking the system.
+    pub fn may_be_readable(&self) -> bool {
+        match self {
+            Self::Plain(tcp) => tcp.try_io(Interest::READABLE, || Ok(())).is_ok(),
+            // The session may hold what came with something else.
+            Self::Tls(_) => true,
         }
     }
 

@@ -21,7 +21,7 @@ fn traced(headers: &mut HeaderMap, trusted: bool) -> Trace {
     let trace = Trace::of(headers, trusted);
     let mut added = Added::default();
     trace.add(&mut added);
-    for (name, _) in added.iter() {
+    for (name, _) in added.unwritten() {
         assert!(!headers.contains_key(name), "{name}");
     }
     added.join(headers);

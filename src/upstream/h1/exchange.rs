@@ -46,6 +46,9 @@ impl Connection {
     /// Whether it lies still, as it must between two requests: a server that closed it, or that
     /// sent something unasked, makes it useless. Costs no system call while nothing came.
     pub fn is_quiet(&mut self) -> bool {
+        if !self.transport.may_be_readable() {
+            return self.read_ahead.is_empty();
+        }
         let mut cx = Context::from_waker(Waker::noop());
         self.read_ahead.is_empty() && self.transport.poll_read(&mut cx, |_| ()).is_pending()
     }
@@ -218,6 +221,10 @@ fn decode_ahead(connection: &mut Connection, decoder: &mut Decoder) -> Result<By
         // Gives the allocation back: an idle stream holds none.
         connection.read_ahead = BytesMut::new();
         return Ok(Bytes::new());
+    }
+    // A short answer is whole with its head, and not copied a second time.
+    if decoder.ends_with(&connection.read_ahead) {
+        return Ok(std::mem::take(&mut connection.read_ahead).freeze());
     }
     let decoded = decoder.decode(&connection.read_ahead)?;
     let (data, consumed) = (decoded.data.into_bytes(), decoded.consumed);

@@ -129,6 +129,15 @@ impl Decoder {
         }
     }
 
+    /// Whether `input` is all that is still to come, and nothing else: the body's data as it is.
+    pub fn ends_with(&mut self, input: &[u8]) -> bool {
+        let ends = matches!(self.state, State::Length(left) if left == input.len() as u64);
+        if ends {
+            self.state = State::Done(None);
+        }
+        ends
+    }
+
     /// Consumes what belongs to this message from the front of `input`.
     ///
     /// # Errors

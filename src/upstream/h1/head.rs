@@ -80,19 +80,22 @@ impl Announced {
 /// Writes a request's head. The target comes in two parts, the endpoint's base and the rest; `host`
 /// is written first (RFC 9112 §3.2). `headers` must hold no hop-by-hop field but those that an upgrade
 /// needs. Another `Host` and a length among them are passed over: framing is this codec's, and stands where `body`
-/// says. Behind the head there is
-/// room for a small body.
+/// says. Of its fields
+/// some may be written out already, as lines. Behind the head there is room for a small body.
 pub fn encode<'h>(
     method: &Method,
     target: (&str, &str),
     host: &HeaderValue,
-    headers: impl IntoIterator<Item = (&'h HeaderName, &'h HeaderValue)>,
+    (lines, headers): (
+        &[u8],
+        impl IntoIterator<Item = (&'h HeaderName, &'h HeaderValue)>,
+    ),
     body: Announced,
 ) -> Vec<u8> {
     let line = target.0.len() + target.1.len() + LINE;
     let headers = headers.into_iter();
     let fields = headers.size_hint().0 * FIELD;
-    let mut out = Vec::with_capacity(line + fields + body.gathered());
+    let mut out = Vec::with_capacity(line + fields + lines.len() + body.gathered());
     out.extend_from_slice(method.as_str().as_bytes());
     out.push(b' ');
     out.extend_from_slice(target.0.as_bytes());
@@ -110,6 +113,7 @@ pub fn encode<'h>(
             field(name, value);
         }
     }
+    out.extend_from_slice(lines);
     match body {
         Announced::Nothing => {}
         Announced::Length(length) => {

@@ -134,16 +134,17 @@ fn a_request_head_is_written_once() {
         &Method::POST,
         ("/base", "/x?y"),
         &host,
-        &headers,
+        (b"c: d\r\n", &headers),
         Announced::Length(2),
     );
-    let expected = b"POST /base/x?y HTTP/1.1\r\nhost: h:1\r\na: b\r\ncontent-length: 2\r\n\r\n";
+    let expected =
+        b"POST /base/x?y HTTP/1.1\r\nhost: h:1\r\na: b\r\nc: d\r\ncontent-length: 2\r\n\r\n";
     assert_eq!(&head[..], expected);
     let head = encode(
         &Method::GET,
         ("", "/"),
         &host,
-        &HeaderMap::new(),
+        (&[], &HeaderMap::new()),
         Announced::Nothing,
     );
     assert_eq!(&head[..], b"GET / HTTP/1.1\r\nhost: h:1\r\n\r\n");

@@ -219,7 +219,7 @@ impl BuildHead for Plain {
             &self.method,
             ("", "/path?q=1"),
             &endpoint.authority,
-            &self.headers,
+            (&[], &self.headers),
             body,
         )
     }
