@@ -24,8 +24,10 @@ use crate::config::Dialect;
 #[derive(Debug, Clone, Default)]
 pub(super) struct Alike {
     known: Option<Box<Event>>,
-    /// What learning has cost so far, less what it has saved.
-    pains: u8,
+    /// Events that had to be read so far.
+    read: u32,
+    /// Those that were taken since one was learnt from.
+    taken: u32,
 }
 
 /// A whole event with its blank line, and the places where others differ from it.
@@ -48,10 +50,8 @@ struct Open {
 const LONGEST: usize = 512;
 /// The most open places: comparing around more of them would cost as much as reading.
 const MOST_OPEN: usize = 4;
-/// What learning an event costs, in events that are alike: as much as they save.
-const LEARNING: u8 = 4;
-/// Where learning has cost so much more than it saved, no more is learnt.
-const MOST_PAINS: u8 = 16 * LEARNING;
+/// To learn costs about as much as so many events save that are taken.
+const COST: u32 = 64;
 /// What ends an event. Streams with other line ends are read.
 const END: &[u8] = b"\n\n";
 const DATA: &[u8] = b"data:";
@@ -62,15 +62,16 @@ impl Alike {
     #[inline]
     pub(super) fn take<'a>(&mut self, bytes: &'a [u8]) -> Option<(usize, &'a [u8])> {
         let taken = self.known.as_deref()?.take(bytes)?;
-        self.pains = self.pains.saturating_sub(1);
+        self.taken = self.taken.saturating_add(1);
         Some(taken)
     }
 
-    /// Learns from the last event of `bytes`, which end behind a blank line and were read.
-    #[cold]
+    /// Learns from the last event of `bytes`, which end behind a blank line and were read; where it is worth it. In
+    /// an answer in which nothing is alike, that is more and more rarely.
     pub(super) fn learn(&mut self, dialect: Dialect, bytes: &[u8]) {
-        if self.pains < MOST_PAINS {
-            self.pains += LEARNING;
+        self.read = self.read.saturating_add(1);
+        if self.read.is_power_of_two() || self.taken >= COST {
+            self.taken = 0;
             let learnt = Event::learn(dialect, last_event(bytes), self.known.as_deref());
             self.known = learnt.map(Box::new).or(self.known.take());
         }
@@ -96,6 +97,7 @@ impl Event {
 
     /// None if it carries anything but the text of one string. Open are its text, and the places at which the one
     /// that was `known` has other values between the same bytes.
+    #[cold]
     fn learn(dialect: Dialect, bytes: &[u8], known: Option<&Self>) -> Option<Self> {
         if bytes.len() > LONGEST {
             return None;
@@ -107,6 +109,9 @@ impl Event {
             .iter()
             .find(|place| is_text(dialect, document, place, sight))?;
         let differs = differing(document, &found, known);
+        if differs.iter().filter(|&&differs| differs).count() > MOST_OPEN {
+            return None;
+        }
         let start = bytes.len() - document.len() - END.len();
         let mut open = Vec::new();
         for (place, differs) in found.iter().zip(differs) {

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use proptest::prelude::*;
 
-use super::{Alike, LEARNING, LONGEST, MOST_PAINS};
+use super::{Alike, COST, LONGEST};
 use crate::config::Dialect;
 use crate::dialect::{BodyKind, Watcher};
 
@@ -152,15 +152,35 @@ fn of_several_events_the_last_is_learnt_and_all_are_taken() {
     assert_eq!(alike.take(behind), Some((1, &b"data:"[..])));
 }
 
+/// How often it was learnt from events that have nothing in common.
+fn learnt(events: u32, alike: &mut Alike) -> usize {
+    let learns = |number: &u32| {
+        let shown = format!(
+            "data: {{\"a{number}\":1,\"choices\":[{{\"delta\":{{\"content\":\"x\"}}}}]}}\n\n"
+        );
+        alike.learn(Dialect::OpenaiChat, shown.as_bytes());
+        alike
+            .known
+            .as_ref()
+            .is_some_and(|known| *known.bytes == *shown.as_bytes())
+    };
+    (0..events).filter(learns).count()
+}
+
 #[test]
-fn who_is_never_alike_is_not_learnt_from_for_ever() {
+fn it_is_learnt_where_it_is_worth_it() {
     let mut alike = Alike::default();
-    for _ in 0..MOST_PAINS / LEARNING {
-        alike.learn(Dialect::OpenaiChat, b"data: {}\n\n");
+    assert_eq!(learnt(1100, &mut alike), 11, "the 1st, the 2nd, the 4th…");
+    let known = alike.known.as_ref().unwrap().bytes.clone();
+    for _ in 0..COST {
+        assert_eq!(learnt(1, &mut alike), 0);
+        assert_eq!(alike.take(&known), Some((1, &b""[..])));
     }
-    let shown = event(CHAT, "a");
-    alike.learn(Dialect::OpenaiChat, shown.as_bytes());
-    assert_eq!(alike.take(shown.as_bytes()), None);
+    assert_eq!(
+        learnt(10, &mut alike),
+        1,
+        "once for so many that were taken"
+    );
 }
 
 fn watched<'a>(dialect: Dialect, pieces: impl Iterator<Item = &'a [u8]>) -> Watcher {
@@ -251,21 +271,6 @@ proptest! {
     }
 }
 
-/// Each of two shapes in turn was learnt anew, as long as one event in sixteen was alike.
-#[test]
-fn what_comes_in_turn_is_not_learnt_for_ever() {
-    let shapes = [CHAT, TWICE].map(|shape| event(shape, "word"));
-    let mut alike = Alike::default();
-    let mut learnt = 0;
-    for shown in shapes.iter().cycle().take(1_000) {
-        if alike.take(shown.as_bytes()).is_none() && alike.pains < MOST_PAINS {
-            alike.learn(Dialect::OpenaiChat, shown.as_bytes());
-            learnt += 1;
-        }
-    }
-    assert!(learnt <= 1_000 / 4, "{learnt}");
-}
-
 /// A string that gives way to another one when it is short was taken for one that says nothing.
 #[test]
 fn a_string_that_counts_when_it_is_long_is_no_padding() {
@@ -274,7 +279,7 @@ fn a_string_that_counts_when_it_is_long_is_no_padding() {
         event(&shape, text)
     };
     let mut alike = Alike::default();
-    for reasoning in ["a", "b", "c"] {
+    for reasoning in ["a", "b", "c", "d"] {
         alike.learn(Dialect::OpenaiChat, shown(reasoning, "Hello").as_bytes());
     }
     let long = shown(&"r".repeat(33), "x");

@@ -60,19 +60,19 @@ pub(super) fn places(document: &[u8]) -> Vec<Place> {
     let mut found = Vec::new();
     let mut at = 0;
     while let Some(byte) = document.get(at) {
-        let is_value = document[..at].trim_ascii_end().ends_with(b":");
+        let is_value = || document[..at].trim_ascii_end().ends_with(b":");
         let rest = &document[at..];
         at += match byte {
             b'"' => {
                 let Some(len) = text_end(&rest[1..]) else {
                     return found;
                 };
-                if is_value {
+                if is_value() {
                     found.push(Place::Text(at + 1..at + 1 + len));
                 }
                 len + 2
             }
-            b'0'..=b'9' if is_value => {
+            b'0'..=b'9' if is_value() => {
                 let len = rest.iter().take_while(|it| it.is_ascii_digit()).count();
                 found.push(Place::Digits(at..at + len));
                 len
