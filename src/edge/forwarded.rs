@@ -66,9 +66,11 @@ impl Peer {
                 told.lines.clone()
             }
             _ => {
-                let lines = Arc::new(Lines::new(self.fields(host, http_version)));
+                // As it came it is a part of the server's read buffer, which it would keep with it.
+                let host = host.and_then(|host| HeaderValue::from_bytes(host.as_bytes()).ok());
+                let lines = Arc::new(Lines::new(self.fields(host.as_ref(), http_version)));
                 *last = Some(Told {
-                    host: host.cloned(),
+                    host,
                     http_version,
                     lines: lines.clone(),
                 });
