@@ -26,7 +26,7 @@ pub fn run(config: Config) -> Result<(), StartFault> {
         .enable_all()
         .build()?;
     let mut signals = runtime.block_on(async { Signals::register() })?;
-    descriptors::raise(config.server.max_connections);
+    descriptors::make_room(config.server.max_connections);
     let running = start(config)?;
     tracing::info!(
         address = %running.address,

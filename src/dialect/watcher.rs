@@ -55,7 +55,9 @@ impl Watcher {
                 let rest = pass_alike(scanner, lines, alike, chunk);
                 if !rest.is_empty() {
                     scanner.feed(rest, lines);
-                    if scanner.begins_block() && lines.told().looks_for_no_model() {
+                    // Somebody waits for the first event, and it is seldom like the others.
+                    let is_time = scanner.begins_block() && scanner.events() > 1;
+                    if is_time && lines.told().looks_for_no_model() {
                         alike.learn(self.dialect, rest);
                     }
                 }

@@ -316,3 +316,14 @@ async fn help_version_and_completions_are_as_people_expect() {
     );
     assert_eq!(run(&["--no-such-thing"], &[]).await.code, Some(2));
 }
+
+/// The kernel's table of descriptors grew under load, which stopped a worker for 10 to 20 ms each time.
+#[tokio::test]
+async fn there_is_room_for_all_connections_from_the_start() {
+    let backend = Backend::answering(whole_stream()).await;
+    let server = "max_connections = 400";
+    let served = Served::start_with_server(server, &routes(&backend, ""), &[]).await;
+    let room: u32 = served.status("FDSize").parse().unwrap();
+    assert!(room >= 2 * 400, "{room}");
+    assert!(room <= 4 * 400, "{room}");
+}

@@ -207,6 +207,14 @@ impl Served {
         self.signal("TERM");
     }
 
+    /// What the kernel says of the process, by the name of the line.
+    pub fn status(&self, name: &str) -> String {
+        let id = self.child.id().expect("a running process");
+        let status = std::fs::read_to_string(format!("/proc/{id}/status")).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix(name));
+        line.expect(name).trim_start_matches(':').trim().to_owned()
+    }
+
     /// Sends the signal of this name, without its `SIG`.
     pub fn signal(&self, name: &str) {
         let id = self.child.id().expect("a running process").to_string();
