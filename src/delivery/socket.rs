@@ -200,22 +200,19 @@ impl Socket {
     /// After [`Direct::Partly`] the rest is kept as a part of `bytes`, and so keeps all of `bytes`
     /// in memory until the client took it.
     pub fn write_direct(&self, bytes: &Bytes) -> Direct {
-        if self.reset.load(Ordering::Relaxed) {
-            return Direct::Busy;
-        }
-        let outcome = self.outlet.write(&self.tcp, bytes);
-        if outcome == Direct::Partly {
-            self.blocked.store(true, Ordering::Relaxed);
-        }
-        outcome
+        self.write_past(|outlet| outlet.write(&self.tcp, bytes))
     }
 
     /// As [`Socket::write_direct`], for `data` that is not framed yet. What is kept of it is a copy.
     pub fn write_framed(&self, framing: Framing, data: &[u8]) -> Direct {
+        self.write_past(|outlet| outlet.write_framed(&self.tcp, framing, data))
+    }
+
+    fn write_past(&self, write: impl FnOnce(&Outlet) -> Direct) -> Direct {
         if self.reset.load(Ordering::Relaxed) {
             return Direct::Busy;
         }
-        let outcome = self.outlet.write_framed(&self.tcp, framing, data);
+        let outcome = write(&self.outlet);
         if outcome == Direct::Partly {
             self.blocked.store(true, Ordering::Relaxed);
         }

@@ -166,3 +166,18 @@ proptest! {
         prop_assert_eq!(left, named);
     }
 }
+
+/// The quick look must see every field that the slow one would take out.
+#[test]
+fn no_field_of_a_connection_is_overlooked() {
+    let names = BOTH_WAYS.iter().chain(&REQUEST_ONLY).chain(&RESPONSE_ONLY);
+    for name in names {
+        assert!(is_of_hop(name), "{name}");
+        let lines = map(&[(name.as_str(), "a"), ("accept", "b")]);
+        let (mut request, mut response) = (lines.clone(), lines);
+        strip_request(&mut request);
+        strip_response(&mut response);
+        let is_gone = |headers: &HeaderMap| !headers.contains_key(name);
+        assert!(is_gone(&request) || is_gone(&response), "{name}");
+    }
+}
